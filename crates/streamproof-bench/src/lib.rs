@@ -1,0 +1,1 @@
+//! Throughput and latency of JetStream, every message counted, the nats CLI beside it.

@@ -1,0 +1,1 @@
+//! Pure: a history of operations in, a verdict out.

@@ -1,0 +1,1 @@
+//! Publish, consume and ack on JetStream at the server's speed, with nothing unaccounted for.

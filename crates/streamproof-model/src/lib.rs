@@ -1,0 +1,5 @@
+//! Pure: configuration and its rules by server version, the plan, operations and outcomes, failure codes.
+//!
+//! Nothing here reads a file, a clock or the network: values in, values out.
+
+pub mod failure;

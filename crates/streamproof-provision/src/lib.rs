@@ -1,0 +1,1 @@
+//! Look at a JetStream server, carry a plan out, export what is there.

@@ -1,0 +1,1 @@
+//! restart-check: workload, faults, recorder, read-back, shrinker, report.

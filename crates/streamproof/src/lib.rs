@@ -1,0 +1,1 @@
+//! A persistent JetStream for development, its streams as files, and the proof that they survive.
