@@ -3,3 +3,4 @@
 //! Nothing here reads a file, a clock or the network: values in, values out.
 
 pub mod failure;
+pub mod op;
