@@ -1,0 +1,229 @@
+//! A project on the disk: the folder with a `nats-config/`, what it is called, and where its things live.
+
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+use streamproof_model::failure::{Code, Failure};
+use thiserror::Error;
+
+/// The folder of the files that people write.
+pub const CONFIG_DIR: &str = "nats-config";
+/// The folder of everything that streamproof writes.
+pub const STATE_DIR: &str = ".streamproof";
+
+/// Files of `nats-config` are read whole; one beyond this size is not a configuration.
+const MAX_FILE_BYTES: u64 = 16 << 20;
+
+/// A folder with a `nats-config/` in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Folder {
+    root: PathBuf,
+    id: String,
+}
+
+/// Why a project's folder can't be used.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum FolderError {
+    /// No `nats-config/` where one was named, or from here upwards.
+    #[error("no {CONFIG_DIR}/ in {}{}", .from.display(), if *.searched { " or any folder above it" } else { "" })]
+    NoProject {
+        /// Where the search began.
+        from: PathBuf,
+        /// Whether the folders above were searched too.
+        searched: bool,
+    },
+    /// A file or folder that can't be read or written.
+    #[error("cannot {action} {}: {source}", .path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// A file that is too large to be a configuration.
+    #[error("{} has {bytes} bytes; a configuration has at most {MAX_FILE_BYTES}", .path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Its size.
+        bytes: u64,
+    },
+}
+
+impl Failure for FolderError {
+    fn code(&self) -> Code {
+        match self {
+            FolderError::NoProject { .. } => Code::NoProject,
+            FolderError::TooLarge { .. } => Code::InvalidConfig,
+            FolderError::Io { source, .. } => io_code(source),
+        }
+    }
+
+    fn help(&self) -> Option<String> {
+        match self {
+            FolderError::NoProject { .. } => {
+                Some("cargo xtask init DIR   makes one to start from\n--project DIR          names another folder".into())
+            }
+            FolderError::Io { source, path, .. } => match io_code(source) {
+                Code::Permission => Some(format!("see who owns it: ls -ld {}", path.display())),
+                Code::DiskFull => Some("free some space, then run the same command again".into()),
+                _ => None,
+            },
+            FolderError::TooLarge { .. } => None,
+        }
+    }
+}
+
+/// The name for a failure of the file system.
+pub(crate) fn io_code(error: &std::io::Error) -> Code {
+    use std::io::ErrorKind;
+    match error.kind() {
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => Code::Permission,
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Code::DiskFull,
+        _ => Code::Io,
+    }
+}
+
+impl Folder {
+    /// The nearest folder with a `nats-config/`, from `start` upwards.
+    ///
+    /// # Errors
+    /// [`FolderError::NoProject`] where there is none.
+    pub fn find(start: &Path) -> Result<Self, FolderError> {
+        let start = canonical(start)?;
+        match start.ancestors().find(|dir| dir.join(CONFIG_DIR).is_dir()) {
+            Some(root) => Ok(Self::of(root.to_owned())),
+            None => Err(FolderError::NoProject { from: start, searched: true }),
+        }
+    }
+
+    /// This very folder.
+    ///
+    /// # Errors
+    /// [`FolderError::NoProject`] where it has no `nats-config/`.
+    pub fn at(root: &Path) -> Result<Self, FolderError> {
+        let none = || FolderError::NoProject { from: root.to_owned(), searched: false };
+        let root = canonical(root).map_err(|_| none())?;
+        if root.join(CONFIG_DIR).is_dir() { Ok(Self::of(root)) } else { Err(none()) }
+    }
+
+    fn of(root: PathBuf) -> Self {
+        // Two checkouts never collide: the id is of the path, not of the name.
+        let digest = Sha256::digest(root.as_os_str().as_encoded_bytes());
+        let id = digest.iter().take(5).map(|byte| format!("{byte:02x}")).collect();
+        Self { root, id }
+    }
+
+    /// The folder itself.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Ten hex digits of the folder's path: the label of its containers, the tag of its servers.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// `nats-config/`
+    #[must_use]
+    pub fn config_dir(&self) -> PathBuf {
+        self.root.join(CONFIG_DIR)
+    }
+
+    /// `.streamproof/`
+    #[must_use]
+    pub fn state_dir(&self) -> PathBuf {
+        self.root.join(STATE_DIR)
+    }
+
+    /// `.streamproof/`, made if need be, with a `.gitignore` of its own so that data is never committed.
+    ///
+    /// # Errors
+    /// [`FolderError::Io`] where it can't be written.
+    pub fn make_state_dir(&self) -> Result<PathBuf, FolderError> {
+        let dir = self.state_dir();
+        std::fs::create_dir_all(&dir).map_err(|source| io("create", &dir, source))?;
+        let ignore = dir.join(".gitignore");
+        if !ignore.exists() {
+            std::fs::write(&ignore, "*\n").map_err(|source| io("write", &ignore, source))?;
+        }
+        Ok(dir)
+    }
+
+    /// `.streamproof/runs/`
+    #[must_use]
+    pub fn runs_dir(&self) -> PathBuf {
+        self.state_dir().join("runs")
+    }
+
+    /// Every file of `nats-config/`, by its path as the user would name it (`nats-config/streams/A.json`), in order.
+    ///
+    /// # Errors
+    /// [`FolderError::Io`] where one can't be read.
+    pub fn files(&self) -> Result<Vec<(PathBuf, String)>, FolderError> {
+        let mut files = Vec::new();
+        collect(&self.config_dir(), Path::new(CONFIG_DIR), &mut files)?;
+        files.sort();
+        Ok(files)
+    }
+}
+
+fn collect(dir: &Path, name: &Path, files: &mut Vec<(PathBuf, String)>) -> Result<(), FolderError> {
+    for entry in std::fs::read_dir(dir).map_err(|source| io("read", dir, source))? {
+        let entry = entry.map_err(|source| io("read", dir, source))?;
+        let path = entry.path();
+        if entry.file_name().as_encoded_bytes().starts_with(b".") {
+            continue;
+        }
+        let name = name.join(entry.file_name());
+        let about = std::fs::metadata(&path).map_err(|source| io("read", &path, source))?;
+        if about.is_dir() {
+            collect(&path, &name, files)?;
+        } else if about.len() > MAX_FILE_BYTES {
+            return Err(FolderError::TooLarge { path: name, bytes: about.len() });
+        } else {
+            let bytes = std::fs::read(&path).map_err(|source| io("read", &path, source))?;
+            files.push((name, String::from_utf8_lossy(&bytes).into_owned()));
+        }
+    }
+    Ok(())
+}
+
+fn canonical(path: &Path) -> Result<PathBuf, FolderError> {
+    std::fs::canonicalize(path).map_err(|source| io("find", path, source))
+}
+
+fn io(action: &'static str, path: &Path, source: std::io::Error) -> FolderError {
+    FolderError::Io { action, path: path.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_folder_is_found_from_below() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("a/nats-config/streams")).unwrap();
+        std::fs::create_dir_all(dir.path().join("a/b/c")).unwrap();
+        let found = Folder::find(&dir.path().join("a/b/c")).unwrap();
+        assert_eq!(found, Folder::at(&dir.path().join("a")).unwrap());
+        assert_eq!(found.id().len(), 10);
+        assert!(matches!(Folder::at(&dir.path().join("a/b")), Err(FolderError::NoProject { .. })));
+    }
+
+    #[test]
+    fn files_are_named_as_the_user_would() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("nats-config/streams")).unwrap();
+        std::fs::write(dir.path().join("nats-config/streams/A.json"), "{}").unwrap();
+        std::fs::write(dir.path().join("nats-config/.hidden"), "x").unwrap();
+        let files = Folder::at(dir.path()).unwrap().files().unwrap();
+        assert_eq!(files, [(PathBuf::from("nats-config/streams/A.json"), "{}".to_owned())]);
+    }
+}

@@ -1,0 +1,463 @@
+//! The command line as data: every command and flag is declared once, here; the doc comments are the help.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// A persistent NATS JetStream for development, its streams as files, and the proof that they survive.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version, max_term_width = 100)]
+#[command(subcommand_required = true, arg_required_else_help = true, disable_help_subcommand = true)]
+#[command(after_help = "Start with:  cargo xtask up\nExit codes and every failure's name are in the README.")]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Flags that every command takes.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Global {
+    /// The folder that holds `nats-config/` (default: the nearest one, from here upwards)
+    #[arg(long, global = true, value_name = "DIR", env = "STREAMPROOF_PROJECT")]
+    pub(crate) project: Option<PathBuf>,
+    /// Print exactly one JSON document on stdout
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Print no progress on stderr
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+    /// Say more on stderr (-vv: what the libraries trace)
+    #[arg(long, short, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// When to colour
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub(crate) color: When,
+}
+
+/// When to colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum When {
+    Auto,
+    Always,
+    Never,
+}
+
+/// Which server to talk to: without any of these, the one that is up.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Server")]
+pub(crate) struct ServerFlags {
+    /// Talk to this server instead of the one that is up
+    #[arg(long, value_name = "URL", env = "STREAMPROOF_SERVER", conflicts_with = "context")]
+    pub(crate) server: Option<String>,
+    /// Talk to the server of this context of the `nats` CLI
+    #[arg(long, value_name = "NAME", env = "STREAMPROOF_CONTEXT")]
+    pub(crate) context: Option<String>,
+    /// Credentials file
+    #[arg(long, value_name = "FILE", env = "STREAMPROOF_CREDS")]
+    pub(crate) creds: Option<PathBuf>,
+    /// Nkey seed file
+    #[arg(long, value_name = "FILE", env = "STREAMPROOF_NKEY")]
+    pub(crate) nkey: Option<PathBuf>,
+    /// User name
+    #[arg(long, value_name = "USER", env = "STREAMPROOF_USER")]
+    pub(crate) user: Option<String>,
+    /// Password, better given as STREAMPROOF_PASSWORD
+    #[arg(long, value_name = "PASSWORD", env = "STREAMPROOF_PASSWORD", hide_env_values = true)]
+    pub(crate) password: Option<String>,
+    /// Token, better given as STREAMPROOF_TOKEN
+    #[arg(long, value_name = "TOKEN", env = "STREAMPROOF_TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<String>,
+    /// Certificate authority that signed the server's certificate
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tlsca: Option<PathBuf>,
+    /// Client certificate
+    #[arg(long, value_name = "FILE", requires = "tlskey")]
+    pub(crate) tlscert: Option<PathBuf>,
+    /// Key of the client certificate
+    #[arg(long, value_name = "FILE", requires = "tlscert")]
+    pub(crate) tlskey: Option<PathBuf>,
+}
+
+/// Where the server runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum EngineFlag {
+    /// Docker where an engine answers, else a plain process
+    Auto,
+    /// A plain process
+    Process,
+    /// A container
+    Docker,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start a persistent JetStream, wait until it is ready, and bring it in line with nats-config/
+    Up(UpFlags),
+    /// Stop the server and keep its data
+    Down(DownFlags),
+    /// Stop (or kill) the server and start it again on the same data
+    Restart(RestartFlags),
+    /// What runs, and whether it is in line with nats-config/
+    Status(StatusFlags),
+    /// The server's log
+    Logs(LogsFlags),
+    /// NATS_URL and what else a shell needs, to be evaluated
+    Env(EnvFlags),
+    /// Check every precondition, each with its fix; changes nothing
+    Doctor(ServerOnly),
+    /// The store directory as a tree, with what each part is
+    Files,
+    /// Stream and consumer info
+    Info(InfoFlags),
+    /// Publish a message and wait for its acknowledgement
+    Publish(PublishFlags),
+    /// Consume messages from a durable consumer and acknowledge them
+    Consume(ConsumeFlags),
+    /// The `nats` CLI, where it is installed, on our server
+    #[command(disable_help_flag = true)]
+    Nats(NatsFlags),
+    /// Get and verify a nats-server for later, offline use
+    Fetch(FetchFlags),
+    /// Check the files of nats-config/ against JetStream's rules; needs no server
+    Validate(ValidateFlags),
+    /// What would change on the server, and what each change costs
+    Plan(PlanFlags),
+    /// Bring the server in line with nats-config/
+    Apply(ApplyFlags),
+    /// Write what a live server has into nats-config/
+    Export(ExportFlags),
+    /// Prove what survives restarts, crashes and upgrades, for these streams; on a scratch server
+    RestartCheck(RestartCheckFlags),
+    /// Judge a stored run again, and write its report
+    Report(ReportFlags),
+    /// Throughput and latency, every message counted
+    Bench(BenchFlags),
+    /// Remove all that is ours: data, runs, containers, images we built; nats-config/ stays
+    Clean(CleanFlags),
+    /// A nats-config/ to start from, in any folder
+    Init(InitFlags),
+    /// Shell completions
+    Completions(CompletionsFlags),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UpFlags {
+    /// Where the server runs; the first choice is kept until it is changed here
+    #[arg(long, value_enum, env = "STREAMPROOF_ENGINE")]
+    pub(crate) engine: Option<EngineFlag>,
+    /// How many nodes
+    #[arg(long, value_name = "N", env = "STREAMPROOF_NODES")]
+    pub(crate) nodes: Option<u16>,
+    /// Client port, or `auto` for any free one; remembered
+    #[arg(long, value_name = "N|auto", env = "STREAMPROOF_PORT")]
+    pub(crate) port: Option<String>,
+    /// Do not bring the streams and consumers in line
+    #[arg(long)]
+    pub(crate) no_apply: bool,
+    /// Start the server anew even if it runs; its data is kept
+    #[arg(long)]
+    pub(crate) recreate: bool,
+    /// Stay in the foreground and show the log; Ctrl-C stops the server
+    #[arg(long)]
+    pub(crate) foreground: bool,
+    /// Copy a store made by the old recipe into ours, once
+    #[arg(long, value_name = "DIR")]
+    pub(crate) import_store: Option<PathBuf>,
+    /// A nats-server to use instead of the pinned one
+    #[arg(long, value_name = "PATH", env = "STREAMPROOF_SERVER_BIN")]
+    pub(crate) server_bin: Option<PathBuf>,
+    /// Keep the container's data in a named volume instead of a bind mount
+    #[arg(long)]
+    pub(crate) volume: bool,
+    /// How long to wait until the server is ready, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, env = "STREAMPROOF_TIMEOUT")]
+    pub(crate) timeout: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DownFlags {
+    /// How long to wait for a graceful end before the server is killed, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 20)]
+    pub(crate) timeout: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RestartFlags {
+    /// End the server with SIGKILL instead of asking it to stop
+    #[arg(long)]
+    pub(crate) kill: bool,
+    /// Only this node
+    #[arg(long, value_name = "NODE")]
+    pub(crate) node: Option<String>,
+    /// One node after the other, each ready before the next
+    #[arg(long)]
+    pub(crate) rolling: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StatusFlags {
+    /// Exit with 4 when the server is not in line with nats-config/
+    #[arg(long)]
+    pub(crate) check: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LogsFlags {
+    /// Go on showing what is added
+    #[arg(long, short)]
+    pub(crate) follow: bool,
+    /// How many of the last lines
+    #[arg(long, short = 'n', value_name = "LINES", default_value_t = 100)]
+    pub(crate) lines: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EnvFlags {
+    /// The syntax to print in
+    #[arg(long, value_enum, default_value = "sh")]
+    pub(crate) shell: ShellSyntax,
+}
+
+/// The syntax of `env`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ShellSyntax {
+    Sh,
+    Fish,
+    Pwsh,
+    Dotenv,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServerOnly {
+    #[command(flatten)]
+    pub(crate) server: ServerFlags,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InfoFlags {
+    /// A stream; without it, all
+    pub(crate) stream: Option<String>,
+    /// A consumer of it
+    pub(crate) consumer: Option<String>,
+    /// Leave out what differs from run to run: times, ids, the server's own metadata
+    #[arg(long)]
+    pub(crate) normalized: bool,
+    #[command(flatten)]
+    pub(crate) server: ServerFlags,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PublishFlags {
+    /// Subject
+    pub(crate) subject: String,
+    /// Body; `-` reads it from stdin
+    pub(crate) data: String,
+    /// Publish it this often
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: u64,
+    /// Nats-Msg-Id, so that the server drops a repeated one; with --count, the number is added
+    #[arg(long, value_name = "ID")]
+    pub(crate) msg_id: Option<String>,
+    #[command(flatten)]
+    pub(crate) server: ServerFlags,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConsumeFlags {
+    /// Stream
+    pub(crate) stream: String,
+    /// Durable consumer, pull or push
+    pub(crate) consumer: String,
+    /// At most this many; without it, what is there
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+    /// Look only: leave the messages unacknowledged
+    #[arg(long)]
+    pub(crate) no_ack: bool,
+    /// How long to wait for the next message, in milliseconds
+    #[arg(long, value_name = "MS", default_value_t = 1000)]
+    pub(crate) wait: u64,
+    #[command(flatten)]
+    pub(crate) server: ServerFlags,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NatsFlags {
+    /// Given to `nats` as they are
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) args: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FetchFlags {
+    /// Version, such as 2.14.6; without it, the pinned one
+    pub(crate) version: Option<String>,
+    /// Use this source only, pinned or not
+    #[arg(long, value_name = "SOURCE", value_parser = ["image", "release", "wheel", "go"])]
+    pub(crate) from: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ValidateFlags {
+    /// Check against the rules of this server version instead of the pinned one
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) server_version: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PlanFlags {
+    /// Exit with 4 when anything is pending
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// Save the plan, for `apply FILE`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// Plan the removal of what carries our mark and is no longer in the files
+    #[arg(long)]
+    pub(crate) prune: bool,
+    #[command(flatten)]
+    pub(crate) server: ServerFlags,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ApplyFlags {
+    /// A plan saved by `plan --out`; refused if the server has moved since
+    pub(crate) plan: Option<PathBuf>,
+    /// Carry out changes that delete messages
+    #[arg(long)]
+    pub(crate) allow_data_loss: bool,
+    /// Carry out changes that can't be undone
+    #[arg(long)]
+    pub(crate) allow_one_way: bool,
+    /// Replace this stream (or STREAM/CONSUMER) where a change can't be made in place
+    #[arg(long, value_name = "NAME")]
+    pub(crate) replace: Vec<String>,
+    /// Remove what carries our mark and is no longer in the files
+    #[arg(long)]
+    pub(crate) prune: bool,
+    #[command(flatten)]
+    pub(crate) server: ServerFlags,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportFlags {
+    /// Write into this folder instead of nats-config/
+    #[arg(long, value_name = "DIR")]
+    pub(crate) to: Option<PathBuf>,
+    /// Write every field, the server's defaults too
+    #[arg(long)]
+    pub(crate) full: bool,
+    /// Overwrite files that differ
+    #[arg(long)]
+    pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) server: ServerFlags,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RestartCheckFlags {
+    /// Check the server that is up, publishing nothing: everything before and after a restart
+    #[arg(long, conflicts_with_all = ["quick", "run_for", "seed", "store"])]
+    pub(crate) live: bool,
+    /// With --live: end the server with SIGKILL instead of asking it to stop
+    #[arg(long, requires = "live")]
+    pub(crate) kill: bool,
+    /// A shorter run
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// Every fault that this machine can run
+    #[arg(long, conflicts_with = "fault")]
+    pub(crate) full: bool,
+    /// Search on with new seeds until the time is up or something fails, such as 10m
+    #[arg(long = "for", value_name = "TIME")]
+    pub(crate) run_for: Option<String>,
+    /// Repeat the run with this seed
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// Only this fault; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub(crate) fault: Vec<String>,
+    /// What every stream must survive, instead of streamproof.toml's; may be repeated
+    #[arg(long, value_name = "LEVEL", value_parser = ["restart", "process-crash", "host-crash", "upgrade", "disk-full"])]
+    pub(crate) survive: Vec<String>,
+    /// Treat unprotected and not-proven as failures
+    #[arg(long)]
+    pub(crate) strict: bool,
+    /// Upgrade or restart a copy of this store directory and compare; the original is never touched
+    #[arg(long, value_name = "DIR")]
+    pub(crate) store: Option<PathBuf>,
+    /// A nats-server to check instead of the pinned one
+    #[arg(long, value_name = "PATH|VERSION", env = "STREAMPROOF_SERVER_BIN")]
+    pub(crate) server_bin: Option<String>,
+    /// The server of the fault `upgrade`
+    #[arg(long, value_name = "VERSION|PATH")]
+    pub(crate) upgrade_to: Option<String>,
+    /// The server of the fault `downgrade`
+    #[arg(long, value_name = "VERSION|PATH")]
+    pub(crate) downgrade_to: Option<String>,
+    /// Where the run is kept (default: .streamproof/runs)
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReportFlags {
+    /// A run's id (see .streamproof/runs) or its folder
+    pub(crate) run: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchFlags {
+    /// Beside the `nats` CLI, on the same server, alternating
+    #[arg(long)]
+    pub(crate) peer: bool,
+    /// What each durability setting costs and what it loses
+    #[arg(long)]
+    pub(crate) durability: bool,
+    /// Messages a round
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    pub(crate) msgs: u64,
+    /// Body size in bytes
+    #[arg(long, value_name = "BYTES", default_value_t = 128)]
+    pub(crate) size: usize,
+    /// Messages in flight
+    #[arg(long, value_name = "N", default_value_t = 500)]
+    pub(crate) window: usize,
+    /// Connections
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) clients: usize,
+    /// Rounds; medians are printed
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub(crate) rounds: usize,
+    /// Save the result
+    #[arg(long, value_name = "FILE")]
+    pub(crate) save: Option<PathBuf>,
+    /// Hold the result against one saved earlier
+    #[arg(long, value_name = "FILE")]
+    pub(crate) compare: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CleanFlags {
+    /// Do not ask
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+    /// List what would be removed, and remove nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InitFlags {
+    /// The folder (default: this one)
+    pub(crate) dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsFlags {
+    /// The shell
+    pub(crate) shell: clap_complete::Shell,
+}
