@@ -2,5 +2,9 @@
 //!
 //! Nothing here reads a file, a clock or the network: values in, values out.
 
+pub mod desired;
+pub mod document;
 pub mod failure;
+pub mod finding;
 pub mod op;
+pub mod version;
