@@ -5,6 +5,7 @@
 pub mod desired;
 pub mod document;
 pub mod failure;
+pub mod fields;
 pub mod finding;
 pub mod op;
 pub mod version;
