@@ -1,1 +1,32 @@
 //! Crash states of a data directory, and the FUSE filesystem that records what they are made from.
+//!
+//! A [`log::Log`] is recorded once, while a real server runs on the file system of `fuse` (a feature, Linux). From it,
+//! [`state::state`] makes the directory tree that a crash at any [`log::Cut`] leaves, by the [`profile::Rules`] that
+//! were chosen; [`cuts`] says which cuts are worth trying and which states they lead to; [`explore`] builds each state
+//! in a directory and hands it to whoever starts a server on it. Nothing here knows NATS.
+//!
+//! The core is pure: no files but in [`disk`] and [`explore`], no clock, no randomness but a seed.
+
+pub mod content;
+pub mod cuts;
+pub mod disk;
+pub mod error;
+pub mod explore;
+mod ext4;
+pub mod image;
+pub mod log;
+pub mod notation;
+mod posix;
+pub mod profile;
+pub mod seed;
+pub mod state;
+pub mod tree;
+
+pub use cuts::{Budget, CrashState, cuts, states};
+pub use disk::{load, materialise};
+pub use error::CrashFsError;
+pub use explore::{Places, Visit, explore};
+pub use log::{Cut, Log, Recorder};
+pub use profile::{Disk, Grain, Profile, Rules};
+pub use state::{Sweep, state};
+pub use tree::{StateId, Tree};
