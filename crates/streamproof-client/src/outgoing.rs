@@ -1,0 +1,115 @@
+//! A message to be published, with the headers that JetStream gives a meaning.
+
+use std::time::Duration;
+
+use async_nats::header::{
+    NATS_EXPECTED_LAST_MESSAGE_ID, NATS_EXPECTED_LAST_SEQUENCE, NATS_EXPECTED_LAST_SUBJECT_SEQUENCE,
+    NATS_EXPECTED_STREAM, NATS_MESSAGE_ID, NATS_MESSAGE_TTL,
+};
+use async_nats::{HeaderMap, HeaderName, HeaderValue, Subject};
+use bytes::Bytes;
+
+/// A message to be published.
+///
+/// ```
+/// use streamproof_client::Outgoing;
+/// let order = Outgoing::new("orders.eu", "17").message_id("order-17").expected_stream("ORDERS");
+/// ```
+#[derive(Debug, Clone)]
+pub struct Outgoing {
+    /// Where to.
+    pub subject: Subject,
+    /// The body.
+    pub payload: Bytes,
+    /// Headers; without any, the server takes a shorter way.
+    pub headers: Option<HeaderMap>,
+    /// The first header that cannot be sent (a line break in its value); the publish will say so.
+    pub(crate) invalid_header: Option<String>,
+}
+
+impl Outgoing {
+    /// A message without headers. Cloning a [`Subject`] or [`Bytes`] is cheap: keep them.
+    pub fn new(subject: impl Into<Subject>, payload: impl Into<Bytes>) -> Self {
+        Outgoing { subject: subject.into(), payload: payload.into(), headers: None, invalid_header: None }
+    }
+
+    /// Any header. One that cannot be sent makes the publish fail; it does not panic.
+    #[must_use]
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        match (name.parse::<HeaderName>(), value.parse::<HeaderValue>()) {
+            (Ok(name), Ok(value)) => self.headers.get_or_insert_default().insert(name, value),
+            _ => {
+                self.invalid_header.get_or_insert_with(|| name.to_owned());
+            }
+        }
+        self
+    }
+
+    /// `Nats-Msg-Id`: within the stream's `duplicate_window` the same id is stored once, so that a publish that ended
+    /// as indeterminate can be repeated.
+    #[must_use]
+    pub fn message_id(self, id: impl AsRef<str>) -> Self {
+        self.header(NATS_MESSAGE_ID.as_ref(), id.as_ref())
+    }
+
+    /// Store only if this stream is the one that takes it.
+    #[must_use]
+    pub fn expected_stream(self, stream: impl AsRef<str>) -> Self {
+        self.header(NATS_EXPECTED_STREAM.as_ref(), stream.as_ref())
+    }
+
+    /// Store only if this is the stream's last sequence.
+    #[must_use]
+    pub fn expected_last_sequence(self, sequence: u64) -> Self {
+        self.header(NATS_EXPECTED_LAST_SEQUENCE.as_ref(), &sequence.to_string())
+    }
+
+    /// Store only if this is the last sequence on the message's subject.
+    #[must_use]
+    pub fn expected_last_subject_sequence(self, sequence: u64) -> Self {
+        self.header(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE.as_ref(), &sequence.to_string())
+    }
+
+    /// Store only if this was the stream's last message id.
+    #[must_use]
+    pub fn expected_last_message_id(self, id: impl AsRef<str>) -> Self {
+        self.header(NATS_EXPECTED_LAST_MESSAGE_ID.as_ref(), id.as_ref())
+    }
+
+    /// Let the stream drop it after this time (ADR-43, server 2.11, `allow_msg_ttl`). Whole seconds, at least one;
+    /// a fraction is rounded up.
+    #[must_use]
+    pub fn ttl(self, ttl: Duration) -> Self {
+        let seconds = ttl.as_secs() + u64::from(ttl.subsec_nanos() > 0);
+        self.header(NATS_MESSAGE_TTL.as_ref(), &format!("{}s", seconds.max(1)))
+    }
+
+    pub(crate) fn has_message_id(&self) -> bool {
+        self.headers.as_ref().is_some_and(|h| h.get(NATS_MESSAGE_ID).is_some())
+    }
+}
+
+impl<S: Into<Subject>, P: Into<Bytes>> From<(S, P)> for Outgoing {
+    fn from((subject, payload): (S, P)) -> Self {
+        Outgoing::new(subject, payload)
+    }
+}
+
+impl From<async_nats::jetstream::message::OutboundMessage> for Outgoing {
+    fn from(m: async_nats::jetstream::message::OutboundMessage) -> Self {
+        Outgoing { subject: m.subject, payload: m.payload, headers: m.headers, invalid_header: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ttl_is_rounded_up_to_whole_seconds() {
+        for (ms, want) in [(1, "1s"), (1000, "1s"), (1001, "2s"), (90_000, "90s")] {
+            let m = Outgoing::new("a", "b").ttl(Duration::from_millis(ms));
+            assert_eq!(m.headers.unwrap().get(NATS_MESSAGE_TTL).unwrap().as_str(), want);
+        }
+    }
+}
