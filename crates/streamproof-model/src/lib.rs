@@ -4,8 +4,11 @@
 
 pub mod desired;
 pub mod document;
+pub mod duration;
 pub mod failure;
 pub mod fields;
 pub mod finding;
+pub mod moment;
+pub mod normalize;
 pub mod op;
 pub mod version;
