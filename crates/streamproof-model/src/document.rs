@@ -253,6 +253,23 @@ impl Document {
         }
     }
 
+    /// Reads TOML into the same form; every syntax error has its place.
+    ///
+    /// # Errors
+    /// Every place at which the text is not TOML.
+    pub fn parse_toml(file: impl Into<PathBuf>, text: impl Into<String>) -> Result<Document, Vec<Finding>> {
+        let source = Source::new(file, text);
+        let (table, errors) = toml::de::DeTable::parse_recoverable(source.text());
+        if !errors.is_empty() {
+            let finding = |error: &toml::de::Error| {
+                syntax(&source, error.span().unwrap_or(0..0), error.message().to_owned())
+            };
+            return Err(errors.iter().map(finding).collect());
+        }
+        let root = Node { range: table.span(), data: Data::Object(toml_entries(table.get_ref())) };
+        Ok(Document { source, root })
+    }
+
     /// The place of the value at a JSON pointer (RFC 6901: `/sources/0/name`), if there is one.
     #[must_use]
     pub fn place(&self, pointer: &str) -> Option<Place> {
@@ -357,6 +374,32 @@ fn node(value: &ast::Value<'_>) -> Node {
             Node { range: span(object.range), data: Data::Object(entries.collect()) }
         }
     }
+}
+
+/// Depth is bounded by the parser's own limit.
+fn toml_entries(table: &toml::de::DeTable<'_>) -> Vec<Entry> {
+    let entry =
+        |(key, value): (&toml::Spanned<toml::de::DeString<'_>>, &toml::Spanned<toml::de::DeValue<'_>>)| {
+            Entry { key: key.get_ref().to_string(), key_range: key.span(), value: toml_node(value) }
+        };
+    table.iter().map(entry).collect()
+}
+
+fn toml_node(value: &toml::Spanned<toml::de::DeValue<'_>>) -> Node {
+    use toml::de::DeValue;
+    let data = match value.get_ref() {
+        DeValue::String(text) => Data::Text(text.to_string()),
+        DeValue::Integer(number) => {
+            let parsed = i64::from_str_radix(number.as_str(), number.radix());
+            Data::Number(parsed.map_or_else(|_| number.as_str().to_owned(), |number| number.to_string()))
+        }
+        DeValue::Float(number) => Data::Number(number.as_str().to_owned()),
+        DeValue::Boolean(flag) => Data::Flag(*flag),
+        DeValue::Datetime(moment) => Data::Text(moment.to_string()),
+        DeValue::Array(items) => Data::List(items.iter().map(toml_node).collect()),
+        DeValue::Table(table) => Data::Object(toml_entries(table)),
+    };
+    Node { range: value.span(), data }
 }
 
 #[cfg(test)]

@@ -88,6 +88,8 @@ pub enum Shape {
     Objects(&'static [Field]),
     /// A sampling rate: `"100%"` or `"100"`.
     Percent,
+    /// Anything; whoever reads it knows what it must be.
+    Any,
 }
 
 /// What happens when a field of something that exists gets another value.

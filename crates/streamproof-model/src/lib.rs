@@ -2,6 +2,7 @@
 //!
 //! Nothing here reads a file, a clock or the network: values in, values out.
 
+pub mod bucket;
 pub mod desired;
 pub mod document;
 pub mod duration;
@@ -11,4 +12,8 @@ pub mod finding;
 pub mod moment;
 pub mod normalize;
 pub mod op;
+pub mod settings;
 pub mod version;
+
+mod nearest;
+mod shape;
