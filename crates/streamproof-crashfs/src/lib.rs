@@ -13,6 +13,8 @@ pub mod disk;
 pub mod error;
 pub mod explore;
 mod ext4;
+#[cfg(all(feature = "fuse", target_os = "linux"))]
+pub mod fuse;
 pub mod image;
 pub mod log;
 pub mod notation;
