@@ -1,0 +1,143 @@
+//! The faults: each is brought about on a scratch server and leaves the evidence that it bit.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use streamproof_model::op::{Evidence, FaultKind};
+use streamproof_server::acquire::Binary;
+use streamproof_server::{Scratch, ServerError};
+
+/// Restarts in a row of the fault `restarts`.
+const RESTARTS: u32 = 3;
+
+/// How long a process stays paused.
+const PAUSE: Duration = Duration::from_millis(400);
+
+/// What a fault may need beyond the server.
+#[derive(Debug, Default)]
+pub struct Arsenal {
+    /// The server to change to, for `upgrade` and `downgrade`.
+    pub other: Option<Binary>,
+    /// Index files as they were at an earlier moment, by their path.
+    stale: Vec<(PathBuf, Vec<u8>)>,
+}
+
+impl Arsenal {
+    /// Remembers the recovery indexes as they are now: while the server is down after a graceful stop, or while it runs.
+    pub fn keep_indexes(&mut self, store: &Path) {
+        self.stale = indexes(store)
+            .into_iter()
+            .filter_map(|path| fs::read(&path).ok().map(|bytes| (path, bytes)))
+            .collect();
+    }
+}
+
+/// Brings a fault about, and the server up again. On return the evidence is complete but for what the workload saw.
+///
+/// # Errors
+/// The server did not come back: that is a finding, with the evidence so far.
+pub fn strike(
+    server: &mut Scratch,
+    fault: FaultKind,
+    arsenal: &mut Arsenal,
+    evidence: &mut Evidence,
+) -> Result<Duration, ServerError> {
+    evidence.pid_before = server.pid().unwrap_or(0);
+    evidence.version_before = Some(server.binary().version.to_string());
+    let store = server.store_dir().to_path_buf();
+    match fault {
+        FaultKind::Disconnect => {}
+        FaultKind::Pause => {
+            server.pause()?;
+            let paused = Instant::now();
+            // Nothing tells when a paused process has been paused for long enough: the time is the fault.
+            let waited: Result<(), _> =
+                streamproof_server::poll::until(streamproof_server::poll::Pace::QUICK, PAUSE, || {
+                    Err("paused")
+                });
+            debug_assert!(waited.is_err());
+            server.resume()?;
+            evidence.silent_us = paused.elapsed().as_micros() as u64;
+        }
+        FaultKind::Kill | FaultKind::KillAfterAck => {
+            server.kill()?;
+            evidence.restarts = 1;
+        }
+        FaultKind::Restarts => {
+            for _ in 1..RESTARTS {
+                server.restart()?;
+            }
+            server.stop()?;
+            evidence.restarts = RESTARTS;
+        }
+        FaultKind::IndexLost => {
+            server.stop()?;
+            for path in indexes(&store) {
+                if fs::remove_file(&path).is_ok() {
+                    evidence.index_files += 1;
+                }
+            }
+            evidence.restarts = 1;
+        }
+        FaultKind::IndexStale => {
+            server.stop()?;
+            for (path, bytes) in &arsenal.stale {
+                // Only where the stream is still there, and only an index that differs: the same one would show nothing.
+                if path.parent().is_some_and(Path::is_dir)
+                    && fs::read(path).ok().as_deref() != Some(bytes)
+                    && fs::write(path, bytes).is_ok()
+                {
+                    evidence.index_files += 1;
+                }
+            }
+            evidence.restarts = 1;
+        }
+        FaultKind::Upgrade | FaultKind::Downgrade => {
+            server.stop()?;
+            match &arsenal.other {
+                Some(binary) => server.set_binary(binary.clone()),
+                None => evidence.failed = Some("no other version was given".to_owned()),
+            }
+            evidence.restarts = 1;
+        }
+        FaultKind::Stop => {
+            server.stop()?;
+            evidence.restarts = 1;
+        }
+        other => evidence.failed = Some(format!("{} is not built yet", other.name())),
+    }
+    if fault.graceful() || matches!(fault, FaultKind::IndexLost | FaultKind::IndexStale) {
+        arsenal.keep_indexes(&store);
+    }
+    let start = Instant::now();
+    server.start()?;
+    evidence.pid_after = server.pid().unwrap_or(0);
+    evidence.version_after = Some(server.binary().version.to_string());
+    evidence.log = server
+        .log_tail(60)
+        .lines()
+        .rev()
+        .find(|line| line.contains("Restored") || line.contains("recover"))
+        .map(str::to_owned);
+    Ok(start.elapsed())
+}
+
+/// The recovery indexes of all streams in a store (`…/streams/<name>/msgs/index.db`).
+fn indexes(store: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![store.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        let Ok(entries) = fs::read_dir(&folder) else { continue };
+        for entry in entries.flatten() {
+            let path = entry.path();
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                folders.push(path);
+            } else if path.file_name().is_some_and(|name| name == "index.db") {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}

@@ -1,0 +1,259 @@
+//! The read-back: every message of a stream, by sequence, as fast as the server gives them.
+
+use std::time::Instant;
+
+use serde_json::{Value, json};
+use streamproof_model::op::{Event, Headers, Phase, Seen, Stored, StreamSnapshot};
+
+use crate::site::{CALL_LIMIT, Halt, Site};
+use crate::snapshot::time_ns;
+use crate::wire::{Incoming, header};
+
+/// Messages asked for in one batched direct get.
+const BATCH: u64 = 1000;
+/// Single gets in flight at once, where batches are not to be had.
+const WINDOW: usize = 128;
+
+/// The user's headers of a raw block, summed up as they were when sent.
+pub(crate) fn headers_of(block: &[u8]) -> Headers {
+    let Ok(text) = std::str::from_utf8(block) else {
+        return Headers { len: u16::MAX, hash: crc32fast::hash(block) };
+    };
+    Headers::of(
+        text.split("\r\n")
+            .skip(1)
+            .filter_map(|line| line.split_once(':').map(|(name, value)| (name, value.trim_start()))),
+    )
+}
+
+/// Whether the server made a message itself: a delete marker says why (ADR-43).
+fn server_made(block: &[u8]) -> bool {
+    header(block, "Nats-Marker-Reason").is_some()
+}
+
+impl Site<'_> {
+    /// Reads the whole stream back and records every message; returns how many there were.
+    ///
+    /// # Errors
+    /// [`Halt`] when the connection ends; an answer that does not come is recorded and ends the reading.
+    pub fn read_back(&mut self, info: &StreamSnapshot, phase: Phase, batches: bool) -> Result<u64, Halt> {
+        self.settle(0)?;
+        self.recorder.event(&Event::ReadBegin { stream: self.id, phase });
+        let mut live = std::collections::BTreeMap::new();
+        let result = if info.last_seq == 0 {
+            Ok(None)
+        } else if batches && self.target.rules.direct {
+            self.read_batches(info, &mut live)
+        } else {
+            self.read_singly(info, &mut live)
+        };
+        let cut_short = match &result {
+            Ok(cut_short) => cut_short.clone(),
+            Err(Halt::Gone(why)) => Some(why.clone()),
+            Err(Halt::Cancelled) => Some("cancelled".to_owned()),
+        };
+        self.recorder.event(&Event::ReadEnd { stream: self.id, cut_short });
+        let count = live.len() as u64;
+        self.live = live;
+        result.map(|_| count)
+    }
+
+    fn read_batches(
+        &mut self,
+        info: &StreamSnapshot,
+        live: &mut std::collections::BTreeMap<u64, usize>,
+    ) -> Result<Option<String>, Halt> {
+        let subject = format!("$JS.API.DIRECT.GET.{}", self.target.name);
+        let mut from = info.first_seq.max(1);
+        loop {
+            let request = json!({ "seq": from, "batch": BATCH, "max_bytes": 8 * 1024 * 1024 });
+            let Some(wire) = self.wire.as_mut() else { return Err(Halt::Gone("not connected".to_owned())) };
+            let (number, reply) = wire.reply_subject();
+            if let Err(error) = wire.publish(&subject, Some(&reply), b"", request.to_string().as_bytes()) {
+                return Err(self.gone(&error));
+            }
+            let until = Instant::now() + CALL_LIMIT;
+            let mut last = None;
+            let pending = loop {
+                let Some(message) = self.receive_read(until)? else {
+                    self.hung("a batched direct get");
+                    return Ok(Some("a batched direct get was not answered in time".to_owned()));
+                };
+                if self.wire.as_ref().and_then(|wire| wire.reply_number(&message)) != Some(number) {
+                    self.answer(&message);
+                    continue;
+                }
+                match message.status() {
+                    // The end of a batch says how many more there are (ADR-31).
+                    Some(204) => {
+                        break message
+                            .header("Nats-Num-Pending")
+                            .and_then(|count| count.parse::<u64>().ok())
+                            .unwrap_or(0);
+                    }
+                    Some(404) => return Ok(None),
+                    Some(status) => {
+                        return Ok(Some(format!("a batched direct get was answered with status {status}")));
+                    }
+                    None => last = self.store_direct(&message, live).or(last),
+                }
+            };
+            match last {
+                Some(seq) if pending > 0 => from = seq + 1,
+                _ => return Ok(None),
+            }
+        }
+    }
+
+    fn store_direct(
+        &mut self,
+        message: &Incoming,
+        live: &mut std::collections::BTreeMap<u64, usize>,
+    ) -> Option<u64> {
+        let seq = message.header("Nats-Sequence")?.parse().ok()?;
+        let subject = message.header("Nats-Subject")?.to_owned();
+        let ts = time_ns(message.header("Nats-Time-Stamp"));
+        self.stored(seq, &subject, &message.payload, &message.headers, ts, live);
+        Some(seq)
+    }
+
+    fn stored(
+        &mut self,
+        seq: u64,
+        subject: &str,
+        body: &[u8],
+        headers: &[u8],
+        ts_ns: i64,
+        live: &mut std::collections::BTreeMap<u64, usize>,
+    ) {
+        live.insert(seq, self.subject_index(subject).unwrap_or(usize::MAX));
+        self.recorder.event(&Event::Stored(Stored {
+            stream: self.id,
+            seq,
+            subject: self.recorder.subject(subject),
+            seen: Seen::of(self.recorder.run, body),
+            headers: headers_of(headers),
+            ts_us: self.recorder.wall_to_run_us(ts_ns),
+            server_made: server_made(headers),
+        }));
+    }
+
+    /// One request for each sequence, many in flight: works on every server and every stream, and asks for each sequence by itself.
+    fn read_singly(
+        &mut self,
+        info: &StreamSnapshot,
+        live: &mut std::collections::BTreeMap<u64, usize>,
+    ) -> Result<Option<String>, Halt> {
+        let subject = format!("$JS.API.STREAM.MSG.GET.{}", self.target.name);
+        let (mut next, last) = (info.first_seq.max(1), info.last_seq);
+        let mut asked: std::collections::HashMap<u64, u64> = std::collections::HashMap::new();
+        while next <= last || !asked.is_empty() {
+            while next <= last && asked.len() < WINDOW {
+                let Some(wire) = self.wire.as_mut() else {
+                    return Err(Halt::Gone("not connected".to_owned()));
+                };
+                let (number, reply) = wire.reply_subject();
+                let request = format!("{{\"seq\":{next}}}");
+                if let Err(error) = wire.publish(&subject, Some(&reply), b"", request.as_bytes()) {
+                    return Err(self.gone(&error));
+                }
+                asked.insert(number, next);
+                next += 1;
+            }
+            let Some(message) = self.receive_read(Instant::now() + CALL_LIMIT)? else {
+                self.hung("a message get");
+                return Ok(Some(format!("{} message gets were not answered in time", asked.len())));
+            };
+            let Some(seq) = self
+                .wire
+                .as_ref()
+                .and_then(|wire| wire.reply_number(&message))
+                .and_then(|number| asked.remove(&number))
+            else {
+                self.answer(&message);
+                continue;
+            };
+            self.single(seq, &message, live);
+        }
+        Ok(None)
+    }
+
+    fn single(&mut self, seq: u64, message: &Incoming, live: &mut std::collections::BTreeMap<u64, usize>) {
+        let unreadable = |error: String| Event::Unreadable { stream: self.id, seq, error };
+        let Ok(value) = serde_json::from_slice::<Value>(&message.payload) else {
+            self.recorder.event(&unreadable("an answer that is no JSON".to_owned()));
+            return;
+        };
+        if let Some(error) = value.get("error") {
+            // 10037: no message found, which is what a deleted one looks like.
+            if error["err_code"].as_u64() != Some(10037) {
+                self.recorder
+                    .event(&unreadable(error["description"].as_str().unwrap_or("unknown").to_owned()));
+            }
+            return;
+        }
+        let stored = &value["message"];
+        let body = base64(stored["data"].as_str().unwrap_or_default());
+        let headers = base64(stored["hdrs"].as_str().unwrap_or_default());
+        let (Some(body), Some(headers), Some(subject)) = (body, headers, stored["subject"].as_str()) else {
+            self.recorder.event(&unreadable("an answer without a readable message".to_owned()));
+            return;
+        };
+        let seq = stored["seq"].as_u64().unwrap_or(seq);
+        self.stored(seq, subject, &body, &headers, time_ns(stored["time"].as_str()), live);
+    }
+
+    fn receive_read(&mut self, until: Instant) -> Result<Option<Incoming>, Halt> {
+        self.check_cancel()?;
+        let Some(wire) = self.wire.as_mut() else { return Err(Halt::Gone("not connected".to_owned())) };
+        match wire.next(until) {
+            Ok(message) => Ok(message),
+            Err(error) => Err(self.gone(&error)),
+        }
+    }
+}
+
+/// Standard base64, as Go's JSON writes bytes.
+pub(crate) fn base64(text: &str) -> Option<Vec<u8>> {
+    let mut out = Vec::with_capacity(text.len() / 4 * 3);
+    let (mut bits, mut count) = (0_u32, 0);
+    for byte in text.bytes() {
+        let value = match byte {
+            b'A'..=b'Z' => byte - b'A',
+            b'a'..=b'z' => byte - b'a' + 26,
+            b'0'..=b'9' => byte - b'0' + 52,
+            b'+' => 62,
+            b'/' => 63,
+            b'=' => break,
+            _ => return None,
+        };
+        bits = (bits << 6) | u32::from(value);
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            out.push((bits >> count) as u8);
+            bits &= (1 << count) - 1;
+        }
+    }
+    Some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_is_read_as_go_writes_it() {
+        assert_eq!(base64("aGVsbG8="), Some(b"hello".to_vec()));
+        assert_eq!(base64("aGVsbG8h"), Some(b"hello!".to_vec()));
+        assert_eq!(base64("//8="), Some(vec![0xff, 0xff]));
+        assert_eq!(base64(""), Some(vec![]));
+        assert_eq!(base64("a*"), None);
+    }
+
+    #[test]
+    fn headers_are_summed_alike_when_sent_and_when_read() {
+        let sent = Headers::of([("Nats-Msg-Id", "x"), ("Note", "1")]);
+        assert_eq!(headers_of(b"NATS/1.0\r\nNats-Msg-Id: x\r\nNote: 1\r\nNats-Sequence: 4\r\n\r\n"), sent);
+    }
+}

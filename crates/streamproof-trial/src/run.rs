@@ -1,0 +1,480 @@
+//! A case, run: a fresh server, its streams, and leg after leg of steps, fault, recovery and read-back, all recorded.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use streamproof_model::op::{Call, CanaryEnd, Event, Evidence, FaultKind, Meta, Outcome, Phase};
+use streamproof_model::version::Version;
+use streamproof_server::{Scratch, ServerError};
+
+use crate::nemesis::{self, Arsenal};
+use crate::recorder::Recorder;
+use crate::seed::Seed;
+use crate::site::{Gauge, Halt, Site};
+use crate::target::{NotProven, Target};
+use crate::wire::{Login, WireError};
+use crate::workload::{Case, Leg, Pick, Purged, Refusal, Step};
+
+/// A load publishes at most so much before its fault comes.
+const LOAD_MAX: u32 = 4_000;
+/// The load's acks are waited for so long; a fault then comes anyway, and its evidence says how little was in flight.
+const LOAD_LIMIT: Duration = Duration::from_secs(3);
+
+/// Why a case could not be run to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum CaseError {
+    /// The server.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// A stream or consumer could not be created as its file says.
+    #[error("{target}: {source}")]
+    Create {
+        /// The stream.
+        target: String,
+        /// What the server said.
+        source: WireError,
+    },
+    /// The history could not be written.
+    #[error("the history cannot be written: {0}")]
+    History(#[from] std::io::Error),
+    /// The server's address makes no sense.
+    #[error("the server listens on {0:?}, which is no address")]
+    Address(String),
+    /// Cancelled: the history so far is kept.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+/// What a case came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CaseDone {
+    /// Restarts after which everything was read back.
+    pub restarts: u64,
+    /// Legs that were run to their end.
+    pub legs: usize,
+    /// The server did not come back after a fault, or could not be talked to: why.
+    pub stuck: Option<String>,
+}
+
+/// What a case needs.
+#[derive(Debug)]
+pub struct Setup<'a> {
+    /// The streams.
+    pub targets: &'a [Target],
+    /// What was left out to run them on one node.
+    pub notes: &'a [NotProven],
+    /// How to log in.
+    pub login: Login,
+    /// The run's id, as its folder is named.
+    pub run_id: &'a str,
+    /// Set to end it early.
+    pub cancel: &'a AtomicBool,
+}
+
+/// Runs a case on a server that has nothing in it yet, and writes its history to `history`.
+///
+/// # Errors
+/// [`CaseError`]. A server that does not come back is not an error here but recorded, and ends the case.
+pub fn run_case(
+    setup: &Setup<'_>,
+    case: &Case,
+    server: &mut Scratch,
+    arsenal: &mut Arsenal,
+    history: &Path,
+    began_ns: i64,
+) -> Result<CaseDone, CaseError> {
+    let recorder = Recorder::create(
+        history,
+        Meta {
+            run: case.seed as u32,
+            id: setup.run_id.to_owned(),
+            seed: case.seed,
+            server: server.binary().version.to_string(),
+            began_ns,
+        },
+    )?;
+    let address: SocketAddr = server.address().parse().map_err(|_| CaseError::Address(server.address()))?;
+    let gauge = Gauge::default();
+    let seed = Seed::new(case.seed);
+    let batches = server.binary().version >= Version::new(2, 11, 0);
+    let mut sites: Vec<Site<'_>> = Vec::new();
+    let mut base = 0;
+    for (index, target) in setup.targets.iter().enumerate() {
+        sites.push(Site::new(
+            target,
+            index,
+            base,
+            &recorder,
+            &gauge,
+            setup.cancel,
+            address,
+            &setup.login,
+            &seed,
+        ));
+        base += target.consumers.len() as u16;
+    }
+    for note in setup.notes {
+        recorder.event(&Event::NotProven { what: note.what.clone(), why: note.why.clone(), required: false });
+    }
+    for site in &mut sites {
+        let target = site.target.label.clone();
+        site.connect().and_then(|()| site.create()).map_err(|source| CaseError::Create { target, source })?;
+    }
+    let mut done = CaseDone::default();
+    arsenal.keep_indexes(server.store_dir());
+    for (number, leg) in case.legs.iter().enumerate() {
+        match run_leg(
+            leg,
+            number as u32 + 1,
+            &mut sites,
+            server,
+            arsenal,
+            &recorder,
+            &gauge,
+            setup.cancel,
+            batches,
+        ) {
+            Ok(restarts) => {
+                done.restarts += u64::from(restarts);
+                done.legs += 1;
+            }
+            Err(Stuck::Cancelled) => {
+                recorder.flush()?;
+                return Err(CaseError::Cancelled);
+            }
+            Err(Stuck::Why(why)) => {
+                done.stuck = Some(why);
+                break;
+            }
+        }
+    }
+    recorder.event(&Event::Finished);
+    recorder.flush()?;
+    Ok(done)
+}
+
+enum Stuck {
+    Cancelled,
+    Why(String),
+}
+
+impl From<Halt> for Stuck {
+    fn from(halt: Halt) -> Self {
+        match halt {
+            Halt::Gone(why) => Stuck::Why(why),
+            Halt::Cancelled => Stuck::Cancelled,
+        }
+    }
+}
+
+impl From<WireError> for Stuck {
+    fn from(error: WireError) -> Self {
+        Stuck::Why(error.to_string())
+    }
+}
+
+#[expect(clippy::too_many_arguments, reason = "the parts of a case; a struct would only rename them")]
+fn run_leg(
+    leg: &Leg,
+    number: u32,
+    sites: &mut [Site<'_>],
+    server: &mut Scratch,
+    arsenal: &mut Arsenal,
+    recorder: &Recorder,
+    gauge: &Gauge,
+    cancel: &AtomicBool,
+    batches: bool,
+) -> Result<u32, Stuck> {
+    for (target, step) in &leg.steps {
+        perform(&mut sites[*target], step)?;
+    }
+    for site in sites.iter_mut() {
+        site.settle(0)?;
+        site.snapshot(Phase::Quiet)?;
+    }
+    let acked_before = gauge.acked.load(Ordering::Relaxed);
+    gauge.connections_lost.store(0, Ordering::Relaxed);
+    gauge.halt.store(false, Ordering::Relaxed);
+    if leg.fault == FaultKind::KillAfterAck {
+        // The one acknowledged operation right before it, where the stream takes any.
+        if let Some(site) = sites.iter_mut().find(|site| site.target.rules.publishable) {
+            let window = 1;
+            // Sometimes nothing: what was acknowledged last is then the last step's, and a drained stream stays drained.
+            if site.seed.chance(50) {
+                site.load(window, 1)?;
+            }
+        }
+    }
+    let mut evidence = Evidence::default();
+    let struck = std::thread::scope(|scope| {
+        let mut cuts = Vec::new();
+        for (index, site) in sites.iter_mut().enumerate() {
+            if leg.load.contains(&index) {
+                cuts.extend(site.wire.as_ref().and_then(|wire| wire.cutter().ok()));
+                scope.spawn(move || {
+                    // How it ends is in the history: cut off, cancelled, or at its bound.
+                    site.load(32, LOAD_MAX).err()
+                });
+            }
+        }
+        if !leg.load.is_empty() {
+            let wanted = gauge.acked.load(Ordering::Relaxed) + u64::from(leg.load_acks);
+            let waited =
+                streamproof_server::poll::until(streamproof_server::poll::Pace::QUICK, LOAD_LIMIT, || {
+                    let (acked, in_flight) =
+                        (gauge.acked.load(Ordering::Relaxed), gauge.in_flight.load(Ordering::Relaxed));
+                    if (acked >= wanted && in_flight > 0) || cancel.load(Ordering::Relaxed) {
+                        Ok(())
+                    } else {
+                        Err("the load has not come up to its acks")
+                    }
+                });
+            // Not reached: the evidence says so, and the checker calls it inconclusive.
+            waited.ok();
+        }
+        recorder.event(&Event::FaultBegin { fault: number, kind: leg.fault, streams: Vec::new() });
+        evidence.in_flight = gauge.in_flight.load(Ordering::Relaxed);
+        evidence.acked = gauge.acked.load(Ordering::Relaxed);
+        if leg.fault == FaultKind::Disconnect {
+            for cut in &cuts {
+                cut.cut();
+            }
+        }
+        let struck = nemesis::strike(server, leg.fault, arsenal, &mut evidence);
+        gauge.halt.store(true, Ordering::Relaxed);
+        struck
+    });
+    debug_assert!(acked_before <= evidence.acked);
+    gauge.acked.store(0, Ordering::Relaxed);
+    for site in sites.iter_mut() {
+        if site.wire.take().is_some() {
+            // The old connection is of the old process, or is given up with the fault; nothing is taken from it any more.
+            gauge.connections_lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    evidence.connections_lost = gauge.connections_lost.load(Ordering::Relaxed);
+    let restarts = evidence.restarts;
+    recorder.event(&Event::FaultEnd { fault: number, evidence: Box::new(evidence) });
+    let ready = match struck {
+        Ok(ready) => ready,
+        Err(error) => {
+            let why = error.to_string();
+            recorder.event(&Event::NotRecovered { fault: number, why: why.clone() });
+            return Err(Stuck::Why(why));
+        }
+    };
+    recorder.event(&Event::Recovered {
+        fault: number,
+        server: server.binary().version.to_string(),
+        ready_us: ready.as_micros() as u64,
+    });
+    recover(leg, sites, recorder, cancel, batches)?;
+    Ok(restarts)
+}
+
+/// Looks at everything, in the order that shows most: the listing, the infos, and only then the messages.
+fn recover(
+    leg: &Leg,
+    sites: &mut [Site<'_>],
+    recorder: &Recorder,
+    cancel: &AtomicBool,
+    batches: bool,
+) -> Result<(), Stuck> {
+    for site in sites.iter_mut() {
+        site.connect()?;
+    }
+    if let Some(wire) = sites.first_mut().and_then(|site| site.wire.as_mut()) {
+        crate::snapshot::listing(wire, recorder, Phase::After)?;
+    }
+    let mut infos = Vec::new();
+    for site in sites.iter_mut() {
+        infos.push(site.snapshot(Phase::After)?);
+    }
+    for (site, info) in sites.iter_mut().zip(&infos) {
+        if cancel.load(Ordering::Relaxed) {
+            return Err(Stuck::Cancelled);
+        }
+        if let Some(info) = info {
+            site.read_back(info, Phase::After, batches)?;
+        }
+    }
+    if leg.canary {
+        let ended: Vec<Result<(), Halt>> = std::thread::scope(|scope| {
+            let running: Vec<_> = sites.iter_mut().map(|site| scope.spawn(move || canary(site))).collect();
+            running
+                .into_iter()
+                .map(|thread| {
+                    thread.join().unwrap_or(Err(Halt::Gone("a thread of the trial panicked".to_owned())))
+                })
+                .collect()
+        });
+        for end in ended {
+            end?;
+        }
+    }
+    Ok(())
+}
+
+/// Publishes one message, and sees every consumer that wants it through to it.
+fn canary(site: &mut Site<'_>) -> Result<(), Halt> {
+    if !site.target.rules.publishable || site.subject_count() == 0 {
+        return Ok(());
+    }
+    // A subject that a consumer wants, where there is one.
+    let subject = (0..site.subject_count())
+        .find(|subject| {
+            site.target.consumers.iter().any(|consumer| consumer.wants(site.subject_name(*subject)))
+        })
+        .unwrap_or(0);
+    let started = std::time::Instant::now();
+    let outcome = site.canary(subject)?;
+    let took = |started: std::time::Instant| started.elapsed().as_micros() as u64;
+    let end = match outcome {
+        Some(Outcome::Acked { .. }) => CanaryEnd::Arrived,
+        Some(Outcome::Rejected { code }) => CanaryEnd::Refused { code },
+        _ => CanaryEnd::NoAnswer,
+    };
+    let Some(Outcome::Acked { seq, .. }) = outcome else {
+        // A full stream that discards new messages refuses the canary as it should.
+        if !site.target.rules.discard_new {
+            site.recorder.event(&Event::Canary {
+                stream: site.id,
+                consumer: None,
+                end,
+                took_us: took(started),
+            });
+        }
+        return Ok(());
+    };
+    let name = site.subject_name(subject).to_owned();
+    if site.target.consumers.is_empty() {
+        site.recorder.event(&Event::Canary { stream: site.id, consumer: None, end, took_us: took(started) });
+    }
+    for consumer in 0..site.target.consumers.len() {
+        let wanted = site.target.consumers[consumer].wants(&name);
+        let seen = site.see_through(consumer, wanted.then_some(seq), Duration::from_secs(15))?;
+        if wanted {
+            let end = if seen { CanaryEnd::Arrived } else { CanaryEnd::NotDelivered };
+            let id = site.consumers[consumer];
+            site.recorder.event(&Event::Canary {
+                stream: site.id,
+                consumer: Some(id),
+                end,
+                took_us: took(started),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn perform(site: &mut Site<'_>, step: &Step) -> Result<(), Halt> {
+    match step {
+        Step::Publish { count, len_min, len_max, window, subjects, ids, headers, ttl_s } => {
+            site.publish_many(*count, (*len_min, *len_max), *window, *subjects, *ids, *headers, *ttl_s)
+        }
+        Step::Again { count } => site.again(*count),
+        Step::Expect { right, of_subject } => site.expect(*right, *of_subject),
+        Step::Rollup => site.rollup(),
+        Step::KvDelete => site.kv_delete(),
+        Step::Consume { consumer, count, acks } => site.consume(*consumer, *count, *acks).map(|_| ()),
+        Step::Drain { consumer, leave } => site.drain(*consumer, *leave),
+        Step::Delete { pick, count, erase } => delete(site, *pick, *count, *erase),
+        Step::Purge { what } => purge(site, *what),
+        Step::UpdateStream => site.update_stream(),
+        Step::UpdateConsumer { consumer } => site.update_consumer(*consumer),
+        Step::Refused { what } => refused(site, *what),
+    }
+}
+
+fn delete(site: &mut Site<'_>, pick: Pick, count: u32, erase: bool) -> Result<(), Halt> {
+    let live: Vec<u64> = site.live.keys().copied().collect();
+    let count = (count as usize).min(live.len());
+    let chosen: Vec<u64> = match pick {
+        Pick::Oldest => live[..count].to_vec(),
+        Pick::Newest => live[live.len() - count..].to_vec(),
+        Pick::Run => {
+            let start = site.seed.below((live.len() - count) as u64 + 1) as usize;
+            live[start..start + count].to_vec()
+        }
+        Pick::Scattered => {
+            let mut all = live;
+            site.seed.shuffle(&mut all);
+            all.truncate(count);
+            all
+        }
+    };
+    for seq in chosen {
+        site.check_cancel()?;
+        let request = if erase { json!({ "seq": seq }) } else { json!({ "seq": seq, "no_erase": true }) };
+        let subject = format!("STREAM.MSG.DELETE.{}", site.target.name);
+        let outcome = site.call(&Call::Delete { stream: site.id, seq, erase }, &subject, &request)?;
+        if outcome.happened() {
+            site.live.remove(&seq);
+        }
+    }
+    Ok(())
+}
+
+fn purge(site: &mut Site<'_>, what: Purged) -> Result<(), Halt> {
+    let (mut filter, mut before, mut keep) = (None, None, None);
+    let mut request = json!({});
+    match what {
+        Purged::All => {}
+        Purged::Subject => {
+            let subject = site.seed.below(site.subject_count() as u64) as usize;
+            let name = site.subject_name(subject).to_owned();
+            request["filter"] = json!(name);
+            filter = Some(site.recorder.subject(&name));
+        }
+        Purged::Before => {
+            let Some(seq) = site.live.keys().nth(site.live.len() / 2).copied() else { return Ok(()) };
+            request["seq"] = json!(seq);
+            before = Some(seq);
+        }
+        Purged::Keep => {
+            request["keep"] = json!(3);
+            keep = Some(3);
+        }
+    }
+    let subject = format!("STREAM.PURGE.{}", site.target.name);
+    site.call(&Call::Purge { stream: site.id, filter, before, keep }, &subject, &request)?;
+    // What is left is known again at the next read-back; deletes until then find less to delete.
+    site.live.clear();
+    Ok(())
+}
+
+fn refused(site: &mut Site<'_>, what: Refusal) -> Result<(), Halt> {
+    let name = site.target.name.clone();
+    let (what, subject, request): (String, String, Value) = match what {
+        Refusal::DeniedDelete => (
+            "a delete where it is denied".to_owned(),
+            format!("STREAM.MSG.DELETE.{name}"),
+            json!({ "seq": 1 }),
+        ),
+        Refusal::DeniedPurge => {
+            ("a purge where it is denied".to_owned(), format!("STREAM.PURGE.{name}"), json!({}))
+        }
+        Refusal::ChangedStorage => {
+            let mut config = site.config.clone();
+            config["storage"] = json!(if site.target.rules.memory { "file" } else { "memory" });
+            ("another storage for a stream that is there".to_owned(), format!("STREAM.UPDATE.{name}"), config)
+        }
+        Refusal::ChangedAckPolicy => {
+            let consumer = site.target.consumers[0].name.clone();
+            let mut config = site.consumer_configs[0].clone();
+            let explicit = config["ack_policy"] == json!("explicit");
+            config["ack_policy"] = json!(if explicit { "all" } else { "explicit" });
+            let request = json!({ "stream_name": name, "config": config, "action": "update" });
+            (
+                "another ack policy for a consumer that is there".to_owned(),
+                format!("CONSUMER.DURABLE.CREATE.{name}.{consumer}"),
+                request,
+            )
+        }
+    };
+    site.call(&Call::MustRefuse { stream: site.id, what }, &subject, &request)?;
+    Ok(())
+}
