@@ -117,10 +117,10 @@ fn compression(value: &Value) -> Value {
 /// A mirror's or source's name is that of a bucket, or already of its stream.
 fn prefixed(source: &Map<String, Value>) -> Map<String, Value> {
     let mut source = source.clone();
-    if let Some(Value::String(name)) = source.get_mut("name") {
-        if !name.starts_with(KV_PREFIX) {
-            name.insert_str(0, KV_PREFIX);
-        }
+    if let Some(Value::String(name)) = source.get_mut("name")
+        && !name.starts_with(KV_PREFIX)
+    {
+        name.insert_str(0, KV_PREFIX);
     }
     source
 }

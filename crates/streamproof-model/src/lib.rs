@@ -12,7 +12,11 @@ pub mod finding;
 pub mod moment;
 pub mod normalize;
 pub mod op;
+pub mod project;
+pub mod server_conf;
 pub mod settings;
+pub mod subject;
+pub mod validate;
 pub mod version;
 
 mod nearest;

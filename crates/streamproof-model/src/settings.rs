@@ -175,13 +175,15 @@ impl Settings {
         let map = shape::read(&document.source, &top, TOP, &newest, found);
         let text =
             |map: &Map<String, Value>, key: &str| map.get(key).and_then(Value::as_str).map(str::to_owned);
-        let mut settings = Settings::default();
-        settings.version = version(document, "/version", text(&map, "version"), found);
-        settings.engine = text(&map, "engine");
-        settings.port = port(document, "port", found);
-        settings.monitor_port = port(document, "monitor_port", found);
-        settings.nodes = map.get("nodes").and_then(Value::as_u64).and_then(|nodes| u32::try_from(nodes).ok());
-        settings.survive = map.get("survive").map(|value| levels(document, "/survive", value, found));
+        let mut settings = Settings {
+            version: version(document, "/version", text(&map, "version"), found),
+            engine: text(&map, "engine"),
+            port: port(document, "port", found),
+            monitor_port: port(document, "monitor_port", found),
+            nodes: map.get("nodes").and_then(Value::as_u64).and_then(|nodes| u32::try_from(nodes).ok()),
+            survive: map.get("survive").map(|value| levels(document, "/survive", value, found)),
+            ..Settings::default()
+        };
         if let Some(Value::Object(connect)) = map.get("connect") {
             settings.connect = Connect {
                 url: text(connect, "url"),

@@ -285,11 +285,11 @@ impl Reader<'_> {
         let millis = duration::format(nanos.saturating_mul(1_000_000));
         let help = if nanos == 0 || nanos >= 60_000_000_000 {
             return;
-        } else if nanos < SHORTEST_NS && nanos % 1_000 == 0 {
+        } else if nanos < SHORTEST_NS && nanos.is_multiple_of(1_000) {
             format!("if milliseconds were meant, write {millis:?}; if seconds, {seconds:?}")
         } else if nanos < SHORTEST_NS {
             format!("if seconds were meant, write {seconds:?}; if milliseconds, {millis:?}")
-        } else if nanos % 10_000_000 != 0 && nanos % 60_000 == 0 {
+        } else if !nanos.is_multiple_of(10_000_000) && nanos.is_multiple_of(60_000) {
             // An odd number of nanoseconds that is a whole number of minutes in milliseconds: 604800000 is 7 days.
             format!(
                 "if milliseconds were meant, write {millis:?}; if not, {:?} says it without doubt",
