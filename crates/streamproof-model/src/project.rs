@@ -342,10 +342,15 @@ mod tests {
                 "streams/A.json",
                 r#"{"config": {"name": "A", "metadata": {"_nats.ver": "2.15.1"}, "max_age": "24h"}, "created": "x", "state": {}}"#,
             ),
+            (
+                "consumers/A/c.json",
+                r#"{"stream_name": "A", "config": {"durable_name": "c", "pause_until": "0001-01-01T00:00:00Z"}}"#,
+            ),
             ("kv/cfg.json", r#"{"bucket": "cfg", "ttl": "1h"}"#),
         ]);
         assert_eq!(rules(&project), []);
         assert_eq!(project.desired.stream("A").unwrap().config["max_age"], 86_400_000_000_000u64);
         assert_eq!(project.desired.stream("KV_cfg").unwrap().label(), "cfg");
+        assert!(!project.desired.consumer("A", "c").unwrap().config.contains_key("pause_until"));
     }
 }

@@ -124,6 +124,8 @@ impl Reader<'_> {
             Shape::Bytes { max } => self.integer(field.name, node, -1, max),
             Shape::Duration => self.duration(field.name, node),
             Shape::Time => match node.text() {
+                // Go's zero time: `nats consumer info --json` shows it for a consumer that is not paused.
+                Some("0001-01-01T00:00:00Z") => None,
                 Some(text) if moment::nanoseconds(text).is_some() => Some(text.into()),
                 _ => wrong(self, "a time such as \"2026-01-31T12:00:00Z\""),
             },
