@@ -1,0 +1,101 @@
+//! Known defects of nats-server, as data. A finding that matches one is labelled with its name; no invariant is
+//! weaker for it.
+
+use crate::rules::{Retention, StreamRules};
+use crate::verdict::Invariant;
+use crate::version::Version;
+use streamproof_model::op::FaultKind;
+
+/// A known defect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Defect {
+    /// Its name, as a project accepts it.
+    pub name: &'static str,
+    /// What finds it.
+    pub invariants: &'static [Invariant],
+    /// The class of the finding begins with this.
+    pub class: &'static str,
+    /// Under which faults; empty for any.
+    pub faults: &'static [FaultKind],
+    /// Only of streams of this retention.
+    pub retention: Option<Retention>,
+    /// The first version that has it.
+    pub since: Version,
+    /// The first version that does not; none while it is open.
+    pub mended: Option<Version>,
+    /// Where it is reported.
+    pub issue: &'static str,
+    /// How to see it.
+    pub reproduction: &'static str,
+}
+
+/// The table. Only what has a reproduction is in it.
+pub const TABLE: &[Defect] = &[
+    Defect {
+        name: "first-seq-emptied",
+        invariants: &[Invariant::M1],
+        class: "lost all",
+        faults: &[FaultKind::Stop, FaultKind::Restarts, FaultKind::Recreate],
+        retention: None,
+        since: Version::new(2, 11, 0),
+        mended: Some(Version::new(2, 11, 2)),
+        issue: "nats-server #6753",
+        reproduction: "a stream with `first_seq`, some messages, a plain restart: it is empty",
+    },
+    Defect {
+        name: "creation-time-changes",
+        invariants: &[Invariant::K3],
+        class: "creation time changed",
+        faults: &[],
+        retention: None,
+        since: Version::new(2, 10, 0),
+        mended: Some(Version::new(2, 14, 6)),
+        issue: "nats-server #8471",
+        reproduction: "restart, update the stream, restart: `created` is another time",
+    },
+    Defect {
+        name: "drained-queue-forgets",
+        invariants: &[Invariant::M7, Invariant::M6, Invariant::C4, Invariant::C5],
+        class: "",
+        faults: &[FaultKind::Kill, FaultKind::KillAfterAck, FaultKind::IndexLost, FaultKind::IndexStale],
+        retention: Some(Retention::WorkQueue),
+        since: Version::new(2, 10, 0),
+        mended: Some(Version::new(2, 11, 11)),
+        issue: "nats-server #7384",
+        reproduction: "drain a work queue to empty, SIGKILL: last_seq is 0, and its consumer waits for ever",
+    },
+];
+
+/// The known defect that a finding matches.
+#[must_use]
+pub fn known(
+    invariant: Invariant,
+    class: &str,
+    fault: Option<FaultKind>,
+    rules: &StreamRules,
+    server: Version,
+) -> Option<&'static Defect> {
+    TABLE.iter().find(|defect| {
+        defect.invariants.contains(&invariant)
+            && class.starts_with(defect.class)
+            && (defect.faults.is_empty() || fault.is_some_and(|fault| defect.faults.contains(&fault)))
+            && defect.retention.is_none_or(|retention| retention == rules.retention)
+            && server >= defect.since
+            && defect.mended.is_none_or(|mended| server < mended)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_defect_is_known_in_its_versions_only() {
+        let rules = StreamRules::default();
+        let name = |patch| {
+            let server = Version::new(2, 11, patch);
+            known(Invariant::M1, "lost all", Some(FaultKind::Stop), &rules, server).map(|defect| defect.name)
+        };
+        assert_eq!((name(1), name(2)), (Some("first-seq-emptied"), None));
+    }
+}
