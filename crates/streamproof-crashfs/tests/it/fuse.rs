@@ -8,6 +8,7 @@ use streamproof_crashfs::fuse::{MountOptions, Recording, available};
 use streamproof_crashfs::{Cut, Log, Profile, Rules, Tree, materialise, state};
 
 /// Whether to skip: never where FUSE is required.
+#[expect(clippy::print_stdout, reason = "a test that skips says so")]
 fn skipped() -> bool {
     let Err(why) = available(false) else { return false };
     let required = std::env::var("STREAMPROOF_REQUIRE").unwrap_or_default();
