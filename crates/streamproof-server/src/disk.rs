@@ -1,0 +1,57 @@
+//! Errors of the file system, each with its path, told apart where a user can do something about it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use streamproof_model::failure::{Code, Failure};
+
+/// The file system refused something.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {doing} {}: {source}", path.display())]
+pub struct DiskError {
+    /// What was being done, as in "cannot write".
+    pub doing: &'static str,
+    /// To what.
+    pub path: PathBuf,
+    /// What the system said.
+    pub source: io::Error,
+}
+
+impl Failure for DiskError {
+    fn code(&self) -> Code {
+        match self.source.kind() {
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Code::Permission,
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Code::DiskFull,
+            _ => Code::Io,
+        }
+    }
+
+    fn help(&self) -> Option<String> {
+        match self.code() {
+            Code::Permission => Some(format!("let this user write to {}", self.path.display())),
+            Code::DiskFull => Some(format!("free space on the disk of {}", self.path.display())),
+            _ => None,
+        }
+    }
+}
+
+/// `io::Result` with what was done and to what.
+pub(crate) trait Doing<T> {
+    fn doing(self, doing: &'static str, path: &Path) -> Result<T, DiskError>;
+}
+
+impl<T> Doing<T> for io::Result<T> {
+    fn doing(self, doing: &'static str, path: &Path) -> Result<T, DiskError> {
+        self.map_err(|source| DiskError { doing, path: path.to_owned(), source })
+    }
+}
+
+/// Writes a file so that it is there whole or not at all, also after a power cut.
+pub(crate) fn write_whole(path: &Path, content: &[u8]) -> Result<(), DiskError> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder).doing("write in", folder)?;
+    io::Write::write_all(&mut file, content).doing("write", path)?;
+    file.as_file().sync_all().doing("write", path)?;
+    file.persist(path).map_err(|refused| refused.error).doing("write", path)?;
+    Ok(())
+}

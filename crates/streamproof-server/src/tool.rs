@@ -1,0 +1,246 @@
+//! Running a program that ends (docker, pip, go, curl, tar), within a bound, with what it said.
+
+use std::ffi::{OsStr, OsString};
+use std::io::{self, Read, Write};
+use std::ops::ControlFlow;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use streamproof_model::failure::{Code, Failure};
+
+use crate::poll::{self, Pace};
+
+/// What a program that ended well said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Said {
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: String,
+}
+
+impl Said {
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).trim().to_owned()
+    }
+}
+
+/// A program that is missing, failed, or did not end in time.
+#[derive(Debug, thiserror::Error)]
+pub enum ToolError {
+    /// It is not installed.
+    #[error("{program} is not installed")]
+    Missing {
+        /// Its name.
+        program: String,
+    },
+    /// It could not be started, or not be talked to.
+    #[error("cannot run {program}: {source}")]
+    Start {
+        /// Its name.
+        program: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It ended with an error.
+    #[error("`{command}` failed ({status}): {said}")]
+    Failed {
+        /// The command as it would be typed.
+        command: String,
+        /// How it ended.
+        status: ExitStatus,
+        /// What it said, on standard error first.
+        said: String,
+    },
+    /// It did not end in time, and was killed.
+    #[error("`{command}` did not end within {} s", bound.as_secs())]
+    TimedOut {
+        /// The command as it would be typed.
+        command: String,
+        /// How long it was given.
+        bound: Duration,
+    },
+}
+
+impl Failure for ToolError {
+    fn code(&self) -> Code {
+        match self {
+            ToolError::Missing { .. } => Code::ToolMissing,
+            ToolError::Start { .. } | ToolError::Failed { .. } => Code::ToolFailed,
+            ToolError::TimedOut { .. } => Code::Timeout,
+        }
+    }
+}
+
+/// A command to be run; its arguments are never read by a shell.
+#[derive(Debug)]
+pub(crate) struct Tool {
+    program: OsString,
+    args: Vec<OsString>,
+    envs: Vec<(OsString, OsString)>,
+    input: Option<Vec<u8>>,
+    bound: Duration,
+}
+
+/// Long enough for a download over a slow line, short enough that a hung one is noticed.
+const USUAL_BOUND: Duration = Duration::from_secs(600);
+
+impl Tool {
+    pub(crate) fn new(program: impl AsRef<OsStr>) -> Tool {
+        Tool {
+            program: program.as_ref().to_owned(),
+            args: Vec::new(),
+            envs: Vec::new(),
+            input: None,
+            bound: USUAL_BOUND,
+        }
+    }
+
+    pub(crate) fn arg(mut self, arg: impl AsRef<OsStr>) -> Tool {
+        self.args.push(arg.as_ref().to_owned());
+        self
+    }
+
+    pub(crate) fn args<A: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = A>) -> Tool {
+        self.args.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
+        self
+    }
+
+    pub(crate) fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Tool {
+        self.envs.push((name.into(), value.as_ref().to_owned()));
+        self
+    }
+
+    pub(crate) fn bound(mut self, bound: Duration) -> Tool {
+        self.bound = bound;
+        self
+    }
+
+    /// Bytes for its standard input.
+    pub(crate) fn input(mut self, input: Vec<u8>) -> Tool {
+        self.input = Some(input);
+        self
+    }
+
+    fn name(&self) -> String {
+        self.program.to_string_lossy().into_owned()
+    }
+
+    fn typed(&self) -> String {
+        let words = std::iter::once(&self.program).chain(&self.args);
+        words.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
+    }
+
+    /// Runs it to its end; an exit status other than 0 is an error.
+    pub(crate) fn run(self) -> Result<Said, ToolError> {
+        let (status, said) = self.outcome()?;
+        if status.success() {
+            return Ok(said);
+        }
+        let stdout = said.text();
+        let said = match said.stderr.trim() {
+            "" if stdout.is_empty() => "it said nothing".to_owned(),
+            "" => stdout,
+            stderr => stderr.to_owned(),
+        };
+        Err(ToolError::Failed { command: self.typed(), status, said })
+    }
+
+    /// Runs it to its end, whatever that is.
+    pub(crate) fn outcome(&self) -> Result<(ExitStatus, Said), ToolError> {
+        let mut command = Command::new(&self.program);
+        command.args(&self.args).envs(self.envs.iter().map(|(name, value)| (name, value)));
+        command.stdin(if self.input.is_some() { Stdio::piped() } else { Stdio::null() });
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = spawn(&mut command).map_err(|source| self.start_error(source))?;
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        std::thread::scope(|scope| {
+            let stdout = scope.spawn(|| read_all(stdout));
+            let stderr = scope.spawn(|| read_all(stderr));
+            if let (Some(mut stdin), Some(input)) = (child.stdin.take(), &self.input) {
+                // A program that ends without reading its input says so by its exit status.
+                let _ = stdin.write_all(input);
+            }
+            let status = self.wait(&mut child);
+            let stdout = stdout.join().unwrap_or_default();
+            let stderr = stderr.join().unwrap_or_default();
+            Ok((status?, Said { stdout, stderr: String::from_utf8_lossy(&stderr).into_owned() }))
+        })
+    }
+
+    fn wait(&self, child: &mut Child) -> Result<ExitStatus, ToolError> {
+        let ended = poll::until_or(Pace::QUICK, self.bound, || match child.try_wait() {
+            Ok(Some(status)) => ControlFlow::Break(Ok(status)),
+            Ok(None) => ControlFlow::Continue("it runs"),
+            Err(source) => ControlFlow::Break(Err(source)),
+        });
+        match ended {
+            Ok(status) => Ok(status),
+            Err(ended) => {
+                let _ = child.kill();
+                let _ = child.wait();
+                Err(match ended {
+                    poll::Ended::Hopeless(source) => self.start_error(source),
+                    poll::Ended::TimedOut(_) => {
+                        ToolError::TimedOut { command: self.typed(), bound: self.bound }
+                    }
+                })
+            }
+        }
+    }
+
+    fn start_error(&self, source: io::Error) -> ToolError {
+        match source.kind() {
+            io::ErrorKind::NotFound => ToolError::Missing { program: self.name() },
+            _ => ToolError::Start { program: self.name(), source },
+        }
+    }
+}
+
+/// How long a file that was just written may stay "busy": another thread of this process may have forked while the file was
+/// open for writing, and its child keeps it so until it executes (golang/go#22315 is the same trouble).
+const BUSY_BOUND: Duration = Duration::from_secs(2);
+
+/// Starts a command, patient with a program file that is still open for writing in a process that is about to execute.
+pub(crate) fn spawn(command: &mut Command) -> io::Result<Child> {
+    let started = poll::until_or(Pace::QUICK, BUSY_BOUND, || match command.spawn() {
+        Ok(child) => ControlFlow::Break(Ok(child)),
+        Err(busy) if busy.kind() == io::ErrorKind::ExecutableFileBusy => ControlFlow::Continue(busy),
+        Err(refused) => ControlFlow::Break(Err(refused)),
+    });
+    started.map_err(|ended| match ended {
+        poll::Ended::TimedOut(timed_out) => timed_out.last,
+        poll::Ended::Hopeless(refused) => refused,
+    })
+}
+
+fn read_all(pipe: Option<impl Read>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    if let Some(mut pipe) = pipe {
+        // What was read before an error is still worth showing.
+        let _ = pipe.read_to_end(&mut bytes);
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_it_says_and_how_it_ends_is_kept() {
+        let said = Tool::new("sh").args(["-c", "cat; echo aside >&2"]).input(b"in".to_vec()).run().unwrap();
+        assert_eq!((said.text().as_str(), said.stderr.as_str()), ("in", "aside\n"));
+        let failed = Tool::new("sh").args(["-c", "echo out; echo err >&2; exit 3"]).run().unwrap_err();
+        assert_eq!(
+            failed.to_string(),
+            "`sh -c echo out; echo err >&2; exit 3` failed (exit status: 3): err\n".trim_end()
+        );
+    }
+
+    #[test]
+    fn a_missing_program_and_a_hung_one_are_told_apart() {
+        let missing = Tool::new("no-such-program-here").run().unwrap_err();
+        assert_eq!(missing.code(), Code::ToolMissing);
+        let hung = Tool::new("sleep").arg("600").bound(Duration::from_millis(50)).run().unwrap_err();
+        assert_eq!(hung.code(), Code::Timeout);
+    }
+}

@@ -1,0 +1,2 @@
+//! Real servers, both engines, and every way to get one.
+mod scratch;
