@@ -102,7 +102,7 @@ struct AckJson {
     error: Option<ErrorJson>,
 }
 
-#[derive(serde::Deserialize)]
+#[derive(Debug, serde::Deserialize)]
 pub(crate) struct ErrorJson {
     #[serde(default)]
     code: u16,

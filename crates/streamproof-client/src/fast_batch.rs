@@ -1,0 +1,373 @@
+//! Fast batches (ADR-50, nats-server 2.14): one ack for hundreds of messages, with the server setting the pace.
+//!
+//! Each message carries its place in the reply subject, `<inbox>.<flow>.fail.<sequence>.<operation>.$FI`. With gap mode
+//! `fail` an ack for a sequence says that everything up to it is stored, and after a gap or an error nothing more is.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use async_nats::{Client, Message, Subject, Subscriber};
+use bytes::Bytes;
+use futures_util::Stream;
+
+use crate::error::{PublishError, StartError};
+use crate::outcome::{ErrorJson, Indeterminate, Rejection, status_rejection};
+use crate::outgoing::Outgoing;
+
+/// The server never acks more rarely than every 500 messages (jetstream_batching.go, `fastBatchInit`).
+const DEFAULT_FLOW: u16 = 500;
+
+/// Acks that may be outstanding: two keep the server busy while one ack travels (ADR-50 advises one or two).
+const DEFAULT_OUTSTANDING_ACKS: u16 = 2;
+
+/// Without an ack for this long the batch ends as indeterminate; a third of it in, the server is asked (a ping).
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// While waiting, how often the connection is looked at.
+const TICK: Duration = Duration::from_millis(50);
+
+/// Settings of a [`FastBatch`].
+#[derive(Debug, Clone)]
+pub struct FastBatchOptions {
+    flow: u16,
+    outstanding_acks: u16,
+    timeout: Duration,
+}
+
+impl Default for FastBatchOptions {
+    fn default() -> Self {
+        FastBatchOptions {
+            flow: DEFAULT_FLOW,
+            outstanding_acks: DEFAULT_OUTSTANDING_ACKS,
+            timeout: DEFAULT_TIMEOUT,
+        }
+    }
+}
+
+impl FastBatchOptions {
+    /// An ack for every so many messages. The server may make it fewer.
+    #[must_use]
+    pub fn flow(mut self, messages: u16) -> Self {
+        self.flow = messages.max(1);
+        self
+    }
+
+    /// How many acks may be outstanding. In flight at most: this times the flow.
+    #[must_use]
+    pub fn outstanding_acks(mut self, acks: u16) -> Self {
+        self.outstanding_acks = acks.max(1);
+        self
+    }
+
+    /// Without an ack for this long the batch ends as indeterminate.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+}
+
+/// How a batch ended. `sent == stored + rejected + indeterminate`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BatchReport {
+    /// The stream, once it is known.
+    pub stream: Option<Arc<str>>,
+    /// The sequence of the last message, where the batch was committed.
+    pub last_sequence: Option<u64>,
+    /// Messages handed to the connection.
+    pub sent: u64,
+    /// The first so many are stored (or were, by their message id).
+    pub stored: u64,
+    /// The last so many are not.
+    pub rejected: u64,
+    /// Those between, of which nobody knows.
+    pub indeterminate: u64,
+    /// Why it ended before it was committed.
+    pub failure: Option<BatchFailure>,
+}
+
+/// Why a batch ended before it was committed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BatchFailure {
+    /// The server refused a message, and takes none after it.
+    #[error("refused: {0}")]
+    Rejected(Rejection),
+    /// A message did not arrive, and the server takes none after it.
+    #[error("message {expected} of the batch did not reach the server")]
+    Gap {
+        /// The first that is missing.
+        expected: u64,
+    },
+    /// Nobody knows.
+    #[error(transparent)]
+    Indeterminate(Indeterminate),
+}
+
+/// Why a message was not added.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AddError {
+    /// It was not sent; the batch goes on.
+    #[error(transparent)]
+    NotSent(#[from] PublishError),
+    /// The batch has ended; [`FastBatch::commit`] has the report. This message was not sent.
+    #[error("the batch has ended: {0}")]
+    Ended(BatchFailure),
+}
+
+/// One batch. Many messages may be in it; it is one sender's, in order.
+pub struct FastBatch {
+    client: Client,
+    acks: Subscriber,
+    /// `<inbox>.<flow>.fail.`
+    reply_prefix: String,
+    subject: Option<Subject>,
+    sent: u64,
+    stored: u64,
+    flow: u64,
+    outstanding_acks: u64,
+    timeout: Duration,
+    connects: u64,
+    started: bool,
+    committed: Option<Committed>,
+    failure: Option<BatchFailure>,
+    /// The message at which the server stopped taking any.
+    failed_at: Option<u64>,
+}
+
+#[derive(Debug, serde::Deserialize)]
+struct Committed {
+    #[serde(default)]
+    stream: String,
+    #[serde(default)]
+    seq: u64,
+    #[serde(default)]
+    count: u64,
+    error: Option<ErrorJson>,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+enum Flow {
+    Ack { seq: u64, msgs: u16 },
+    Gap { last_seq: u64 },
+    Err { seq: u64, error: ErrorJson },
+}
+
+#[derive(Clone, Copy)]
+enum Operation {
+    Start = 0,
+    Append = 1,
+    CommitWithout = 3,
+    Ping = 4,
+}
+
+impl FastBatch {
+    /// Begins a batch; the stream must have `allow_batched`. On a server before 2.14 this says so.
+    pub async fn begin(client: Client, options: FastBatchOptions) -> Result<Self, StartError> {
+        if !client.is_server_compatible(2, 14, 0) {
+            return Err(StartError::ServerTooOld {
+                what: "a fast batch",
+                needs: "2.14",
+                has: client.server_info().version,
+            });
+        }
+        let inbox = client.new_inbox();
+        let acks =
+            client.subscribe(format!("{inbox}.>")).await.map_err(|e| StartError::Subscribe(Box::new(e)))?;
+        Ok(FastBatch {
+            reply_prefix: format!("{inbox}.{}.fail.", options.flow),
+            connects: client.statistics().connects.load(Ordering::Relaxed),
+            client,
+            acks,
+            subject: None,
+            sent: 0,
+            stored: 0,
+            flow: u64::from(options.flow),
+            outstanding_acks: u64::from(options.outstanding_acks),
+            timeout: options.timeout,
+            started: false,
+            committed: None,
+            failure: None,
+            failed_at: None,
+        })
+    }
+
+    /// Sends one more; waits while as much is in flight as may be. The first waits for the server's answer.
+    pub async fn add(&mut self, message: impl Into<Outgoing>) -> Result<(), AddError> {
+        let message = message.into();
+        if let Some(name) = message.invalid_header {
+            return Err(PublishError::InvalidHeader { name }.into());
+        }
+        while self.failure.is_none() && self.sent - self.stored >= self.flow * self.outstanding_acks {
+            self.await_answer().await;
+        }
+        if let Some(failure) = &self.failure {
+            return Err(AddError::Ended(failure.clone()));
+        }
+        let operation = if self.sent == 0 { Operation::Start } else { Operation::Append };
+        let reply = self.reply(self.sent + 1, operation);
+        if self.subject.is_none() {
+            self.subject = Some(message.subject.clone());
+        }
+        // From here on it counts as sent: with this future dropped while it waits, nobody could say.
+        self.sent += 1;
+        let sent = match message.headers {
+            None => self.client.publish_with_reply(message.subject, reply, message.payload).await,
+            Some(h) => {
+                self.client.publish_with_reply_and_headers(message.subject, reply, h, message.payload).await
+            }
+        };
+        if let Err(error) = sent {
+            self.sent -= 1;
+            return Err(PublishError::from(error).into());
+        }
+        while self.sent == 1 && !self.started && self.failure.is_none() {
+            self.await_answer().await;
+        }
+        Ok(())
+    }
+
+    /// Messages of which it is known that they are stored, so far.
+    #[must_use]
+    pub fn stored(&self) -> u64 {
+        self.stored
+    }
+
+    /// Ends the batch, waits for the server's last word, and accounts for every message.
+    pub async fn commit(mut self) -> BatchReport {
+        if let Some(subject) = self.subject.clone()
+            && self.failure.is_none()
+        {
+            let reply = self.reply(self.sent + 1, Operation::CommitWithout);
+            if self.client.publish_with_reply(subject, reply, Bytes::new()).await.is_err() {
+                self.failure = Some(BatchFailure::Indeterminate(Indeterminate::Closed));
+            }
+        }
+        // After a gap or a refusal the server still says how much it stored before.
+        let may_answer = |f: &BatchFailure| !matches!(f, BatchFailure::Indeterminate(_));
+        while self.sent > 0 && self.committed.is_none() && self.failure.as_ref().is_none_or(may_answer) {
+            self.await_answer().await;
+        }
+        self.report()
+    }
+
+    fn report(&self) -> BatchReport {
+        let (mut stored, mut rejected) = (self.stored, 0);
+        if let Some(committed) = &self.committed {
+            stored = stored.max(committed.count).min(self.sent);
+            // The server's last word: what it did not count, it did not store.
+            rejected = self.sent - stored;
+        } else if let Some(at) = self.failed_at {
+            rejected = (self.sent + 1).saturating_sub(at).min(self.sent - stored);
+        }
+        BatchReport {
+            stream: self
+                .committed
+                .as_ref()
+                .filter(|c| !c.stream.is_empty())
+                .map(|c| c.stream.as_str().into()),
+            last_sequence: self.committed.as_ref().map(|c| c.seq).filter(|seq| *seq > 0),
+            sent: self.sent,
+            stored,
+            rejected,
+            indeterminate: self.sent - stored - rejected,
+            failure: self.failure.clone(),
+        }
+    }
+
+    fn reply(&self, sequence: u64, operation: Operation) -> Subject {
+        let mut digits = [0u8; 20];
+        let mut at = digits.len();
+        let mut rest = sequence;
+        while rest > 0 {
+            at -= 1;
+            digits[at] = b'0' + (rest % 10) as u8;
+            rest /= 10;
+        }
+        let mut subject = String::with_capacity(self.reply_prefix.len() + 26);
+        subject.push_str(&self.reply_prefix);
+        subject.extend(digits[at..].iter().map(|d| char::from(*d)));
+        subject.push('.');
+        subject.push(char::from(b'0' + operation as u8));
+        subject.push_str(".$FI");
+        Subject::from(subject)
+    }
+
+    /// Waits for one answer, or sets the failure.
+    async fn await_answer(&mut self) {
+        let begun = Instant::now();
+        let mut pinged = false;
+        loop {
+            let next = poll_fn(|cx| Pin::new(&mut self.acks).poll_next(cx));
+            match tokio::time::timeout(TICK, next).await {
+                Ok(Some(message)) => return self.take_in(&message),
+                Ok(None) => return self.fail(Indeterminate::Closed),
+                Err(_) => {}
+            }
+            // The server forgets its batches when it goes, and a new connection proves nothing about the old one.
+            if self.client.statistics().connects.load(Ordering::Relaxed) != self.connects {
+                return self.fail(Indeterminate::Disconnected);
+            }
+            if begun.elapsed() >= self.timeout {
+                return self.fail(Indeterminate::Timeout);
+            }
+            if !pinged && begun.elapsed() >= self.timeout / 3 {
+                pinged = true;
+                if let Some(subject) = self.subject.clone() {
+                    let reply = self.reply(self.sent, Operation::Ping);
+                    let _ = self.client.publish_with_reply(subject, reply, Bytes::new()).await;
+                }
+            }
+        }
+    }
+
+    /// Keeps the first reason; a batch that is already refused and then cannot be heard of is indeterminate between
+    /// what is known to be stored and the message that was refused.
+    fn fail(&mut self, why: Indeterminate) {
+        if self.failed_at.is_none() || self.failure.is_none() {
+            self.failure = Some(BatchFailure::Indeterminate(why));
+        } else {
+            self.committed.get_or_insert(Committed { stream: String::new(), seq: 0, count: 0, error: None });
+        }
+    }
+
+    fn take_in(&mut self, message: &Message) {
+        if let Some(rejection) = status_rejection(message) {
+            return self.refused(1, rejection);
+        }
+        if let Ok(flow) = serde_json::from_slice::<Flow>(&message.payload) {
+            match flow {
+                Flow::Ack { seq, msgs } => {
+                    self.started = true;
+                    self.stored = self.stored.max(seq.min(self.sent));
+                    self.flow = u64::from(msgs.max(1));
+                }
+                Flow::Gap { last_seq } => {
+                    self.failed_at = Some(last_seq);
+                    self.failure.get_or_insert(BatchFailure::Gap { expected: last_seq });
+                }
+                Flow::Err { seq, error } => {
+                    self.failed_at = Some(seq);
+                    self.failure.get_or_insert(BatchFailure::Rejected(error.into()));
+                }
+            }
+            return;
+        }
+        match serde_json::from_slice::<Committed>(&message.payload) {
+            Ok(Committed { error: Some(error), .. }) => self.refused(self.stored + 1, error.into()),
+            Ok(committed) => self.committed = Some(committed),
+            Err(_) => self.fail(Indeterminate::Unreadable),
+        }
+    }
+
+    /// The whole batch was refused; no further word comes.
+    fn refused(&mut self, at: u64, rejection: Rejection) {
+        self.failed_at = Some(at);
+        self.failure.get_or_insert(BatchFailure::Rejected(rejection));
+        self.committed.get_or_insert(Committed { stream: String::new(), seq: 0, count: 0, error: None });
+    }
+}
