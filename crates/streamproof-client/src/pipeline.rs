@@ -114,6 +114,8 @@ struct State<E: Exchange> {
     next_fence: u64,
     handles: usize,
     closed: bool,
+    /// Outcomes are counted that the sink has not been told yet.
+    telling: bool,
 }
 
 struct Slot<O> {
@@ -214,6 +216,7 @@ impl<E: Exchange> Pipeline<E> {
                 next_fence: 0,
                 handles: 1,
                 closed: false,
+                telling: false,
             }),
             idle: Notify::new(),
             wake: Notify::new(),
@@ -253,7 +256,7 @@ impl<E: Exchange> Pipeline<E> {
         loop {
             let changed = self.shared.idle.notified();
             let totals = self.totals();
-            if totals.in_flight == 0 {
+            if totals.in_flight == 0 && !self.shared.lock().telling {
                 return totals;
             }
             changed.await;
@@ -542,14 +545,23 @@ async fn drive<E: Exchange>(
                 None
             };
             shared.hand_out(&mut state);
-            if state.totals.in_flight == 0 {
+            state.telling = !ended.is_empty();
+            if state.totals.in_flight == 0 && !state.telling {
                 shared.idle.notify_waiters();
             }
             fence
         };
-        for (tag, outcome) in ended.drain(..) {
-            if let Some(sink) = &mut sink {
-                sink(tag, outcome);
+        if !ended.is_empty() {
+            for (tag, outcome) in ended.drain(..) {
+                if let Some(sink) = &mut sink {
+                    sink(tag, outcome);
+                }
+            }
+            // The lock is not held while the sink runs: whoever waits for the end must not be told before the sink.
+            let mut state = shared.lock();
+            state.telling = false;
+            if state.totals.in_flight == 0 {
+                shared.idle.notify_waiters();
             }
         }
         if let Some(work) = fence {
