@@ -12,6 +12,7 @@ pub mod finding;
 pub mod moment;
 pub mod normalize;
 pub mod op;
+pub mod plan;
 pub mod project;
 pub mod server_conf;
 pub mod settings;
