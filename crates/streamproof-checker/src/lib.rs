@@ -17,6 +17,7 @@ mod findings;
 pub mod known;
 mod liveness;
 mod messages;
+pub mod notation;
 
 pub mod promise;
 mod publish;

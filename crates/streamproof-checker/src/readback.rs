@@ -242,7 +242,7 @@ impl World<'_> {
                 self.still_there(id, seq, slot, number, &reading);
             } else {
                 let justified = self.m8_justified(id, seq, slot, number, above, at);
-                let mut flags = (slot.flags & !LIVE) | GONE;
+                let mut flags = (slot.flags & !(LIVE | DELETED | MAYBE_DELETED)) | GONE;
                 if let (false, Some(number)) = (justified, number) {
                     let class = match (seq > reading.last, seq < reading.first) {
                         _ if reading.count == 0 => "lost all",

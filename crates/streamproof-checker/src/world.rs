@@ -308,6 +308,8 @@ impl<'a> World<'a> {
         for index in 0..self.streams.len() {
             let rows = self.rows(Some(kind), &self.streams[index].rules);
             self.streams[index].rows = rows;
+            // A state from before the fault says nothing of what is read after it.
+            self.streams[index].activity += 1;
         }
         for index in 0..self.consumers.len() {
             let acks = self.streams[usize::from(self.consumers[index].stream)].row(Property::Acks);
