@@ -51,17 +51,28 @@ impl World<'_> {
         }
         let newer_on_subject = self.newer.get(sent.subject);
         let stream = &self.streams[usize::from(id.0)];
-        let doubts = u64::from(stream.doubts.get(&sent.subject).copied().unwrap_or_default());
         let rules = &stream.tight;
+        // A message of unknown outcome that pushed this one out is itself there, or was pushed out by newer ones
+        // that are; unless something else can have removed it.
+        let vanishes = self.has_ttls
+            || self.unnamed_read
+            || rules.max_age_us != u64::MAX
+            || rules.retention != Retention::Limits;
+        let doubt = if vanishes || stream.deletions.any() { stream.doubt } else { 0 };
+        let doubts = if vanishes || stream.deletions.on(sent.subject) {
+            u64::from(stream.doubts.get(&sent.subject).copied().unwrap_or_default())
+        } else {
+            0
+        };
         let by_age = ttl != Ttl::Never
             && rules.max_age_us != u64::MAX
             && (self.messages.name(number).0 == ADOPTED
                 || age_us + AGE_SLACK_US.min(rules.max_age_us / 2) >= rules.max_age_us);
         let by_subject = newer_on_subject + doubts >= rules.max_per_subject;
         let is_head = seq < above.first_present && !rules.discard_new;
-        let by_count = is_head && above.count + stream.doubt >= rules.max_msgs;
+        let by_count = is_head && above.count + doubt >= rules.max_msgs;
         let by_bytes =
-            is_head && above.bytes + size + (stream.doubt + 1) * stream.largest.max(size) >= rules.max_bytes;
+            is_head && above.bytes + size + (doubt + 1) * stream.largest.max(size) >= rules.max_bytes;
         if by_age || by_subject || by_count || by_bytes || stream.removed {
             return true;
         }

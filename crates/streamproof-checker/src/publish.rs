@@ -88,6 +88,8 @@ impl World<'_> {
             Purge { below, until_ms: millis(done), sure, keep: keep.unwrap_or_default() },
         );
         stream.purges.before_seq |= before.is_some();
+        let literal = name.filter(|(_, name)| !name.contains(['*', '>']));
+        stream.deletions.note(literal.map(|(subject, _)| subject));
     }
 
     fn rollup(&mut self, publish: &Publish, seq: Option<u64>) {
@@ -98,7 +100,9 @@ impl World<'_> {
         };
         let (below, sure) = seq.map_or((u64::MAX, 0), |seq| (seq, seq.saturating_sub(1)));
         let purge = Purge { below, until_ms: u32::MAX, sure, keep: 0 };
-        self.stream(publish.stream).purges.note(filter, purge);
+        let stream = self.stream(publish.stream);
+        stream.purges.note(filter, purge);
+        stream.deletions.note(filter.map(|(subject, _)| subject));
     }
 
     fn acked(&mut self, id: StreamId, number: u32, seq: u64) {

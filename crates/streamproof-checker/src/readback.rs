@@ -274,6 +274,7 @@ impl World<'_> {
         stream.purges.clear();
         stream.doubts.clear();
         stream.doubt = 0;
+        stream.deletions.clear();
         stream.batches.clear();
         stream.tight = stream.rules.clone();
         if let Some(fault) = self.current_fault() {

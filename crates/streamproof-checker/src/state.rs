@@ -168,7 +168,9 @@ impl World<'_> {
             return;
         }
         let promise = self.streams[stream].row(Property::Acks).promise;
-        let purged = self.streams[stream].purges.any();
+        // After a purge up to a sequence a good server's floor moves; other purges only raise it (nats-server
+        // consumer.go:purge).
+        let purged = self.streams[stream].purges.before_seq;
         if let (Some((before, at, _)), Some((kind, begun)), false) =
             (&consumer.info, self.findings.fault, purged)
             && before.phase != Phase::After

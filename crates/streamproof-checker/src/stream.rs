@@ -4,7 +4,7 @@ use crate::column::{DELETED, MAYBE_DELETED, Set, Slots};
 use crate::promise::{Property, Row};
 use crate::rules::{StreamRules, subject_matches};
 use serde_json::Value;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use streamproof_model::op::{Phase, StreamSnapshot};
 
 /// What is known of one stream.
@@ -32,6 +32,9 @@ pub(crate) struct Stream {
     /// Publishes of unknown outcome since the stream was last read back, by subject.
     pub(crate) doubts: HashMap<u32, u32>,
     pub(crate) doubt: u64,
+    /// Where messages were deleted since: there, one of unknown outcome may have come, pushed an older one out,
+    /// and gone again.
+    pub(crate) deletions: Deletions,
     /// The last state, and the activity at that time: an old state says nothing of what is read now.
     pub(crate) info: Option<(StreamSnapshot, u64)>,
     pub(crate) activity: u64,
@@ -79,6 +82,7 @@ impl Stream {
             purges: Purges::default(),
             doubts: HashMap::new(),
             doubt: 0,
+            deletions: Deletions::default(),
             info: None,
             activity: 0,
             created_ns: None,
@@ -102,9 +106,42 @@ impl Stream {
         self.rules.mirror.is_some() || self.rules.sourced
     }
 
-    /// Notes that a message's deletion was asked for.
-    pub(crate) fn delete(&mut self, seq: u64, happened: bool) {
+    /// Notes that a message's deletion was asked for; its subject, where that is known.
+    pub(crate) fn delete(&mut self, seq: u64, subject: Option<u32>, happened: bool) {
+        self.deletions.note(subject);
         self.slots.mark(seq, if happened { DELETED | MAYBE_DELETED } else { MAYBE_DELETED });
+    }
+}
+
+/// Where messages were deleted.
+#[derive(Debug, Default)]
+pub(crate) struct Deletions {
+    subjects: HashSet<u32>,
+    anywhere: bool,
+}
+
+impl Deletions {
+    /// A deletion on this subject, or on one that is not known.
+    pub(crate) fn note(&mut self, subject: Option<u32>) {
+        match subject {
+            Some(subject) => {
+                self.subjects.insert(subject);
+            }
+            None => self.anywhere = true,
+        }
+    }
+
+    pub(crate) fn any(&self) -> bool {
+        self.anywhere || !self.subjects.is_empty()
+    }
+
+    pub(crate) fn on(&self, subject: u32) -> bool {
+        self.anywhere || self.subjects.contains(&subject)
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.subjects.clear();
+        self.anywhere = false;
     }
 }
 

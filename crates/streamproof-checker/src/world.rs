@@ -102,8 +102,10 @@ impl<'a> World<'a> {
             Call::Ack { consumer, seq, kind, .. } => self.ack(*consumer, *seq, *kind, done, outcome),
             Call::Delete { stream, seq, .. } => {
                 if outcome.may_have_happened() {
+                    let message = self.stream(*stream).slots.get(*seq).message;
+                    let subject = message.checked_sub(1).map(|number| self.messages.get(number).subject);
                     let stream = self.stream(*stream);
-                    stream.delete(*seq, outcome.happened());
+                    stream.delete(*seq, subject, outcome.happened());
                     stream.activity += 1;
                 }
             }

@@ -3,6 +3,8 @@
 mod benign;
 mod controls;
 mod invariants;
+mod mutations;
+mod simulator;
 mod verdicts;
 
 use std::collections::BTreeSet;
