@@ -85,11 +85,15 @@ fn refusal(step: &Step, allow: &Allow) -> Option<ProvisionError> {
 /// Where consent lacks, the server has moved since the plan was made, or the server refuses. Steps that ended before stay
 /// done; the next plan has what is left.
 pub async fn apply(js: &Js, plan: &Plan, allow: &Allow, journals: &Path) -> Result<Applied, ProvisionError> {
-    apply_until(js, plan, allow, journals, &Halt::never()).await
+    apply_halted(js, plan, allow, journals, &Halt::never()).await
 }
 
 /// As [`apply`], for tests: `halt` ends it at a boundary of a replacement.
-pub(crate) async fn apply_until(
+///
+/// # Errors
+/// As [`apply`], and where it was halted.
+#[doc(hidden)]
+pub async fn apply_halted(
     js: &Js,
     plan: &Plan,
     allow: &Allow,

@@ -16,7 +16,7 @@ mod replace;
 mod snapshot;
 mod wire;
 
-pub use apply::{Allow, Applied, Done, apply, refused};
+pub use apply::{Allow, Applied, Done, apply, apply_halted, refused};
 pub use bring::{Brought, bring, plan_for};
 pub use export::{Export, export};
 pub use failure::ProvisionError;

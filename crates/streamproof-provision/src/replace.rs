@@ -17,7 +17,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use streamproof_model::plan::{Document, Restore, Step, resumed, without_server_marks};
+use streamproof_model::plan::{ConsumerSeen, Document, Restore, Step, resumed, without_server_marks};
 
 /// Where a replacement is made to end in the middle, by tests: at the n-th boundary between two things that it does.
 #[derive(Debug)]
@@ -230,9 +230,10 @@ async fn positions(js: &Js, journal: &mut Journal) -> Result<(), ProvisionError>
     for position in &mut journal.consumers {
         match js.request(&format!("CONSUMER.INFO.{}.{}", journal.stream, position.name), &Value::Null).await {
             Ok(info) => {
-                let seq = |key: &str| info.pointer(key).and_then(Value::as_u64).unwrap_or(0);
-                position.ack_floor = position.ack_floor.max(seq("/ack_floor/stream_seq"));
-                position.delivered = position.delivered.max(seq("/delivered/stream_seq"));
+                if let Some(seen) = ConsumerSeen::from_info(&info) {
+                    position.ack_floor = position.ack_floor.max(seen.position());
+                    position.delivered = position.delivered.max(seen.delivered).max(position.ack_floor);
+                }
             }
             Err(error) if is_missing(&error) => {}
             Err(error) => return Err(error),
@@ -282,7 +283,6 @@ fn open_to_backup(journal: &Journal) -> Document {
         "deny_purge",
         "sealed",
         "no_ack",
-        "max_consumers",
         "subject_delete_marker_ttl",
         "first_seq",
     ] {
@@ -305,7 +305,7 @@ async fn build(
 ) -> Result<Vec<String>, ProvisionError> {
     let mut notes = Vec::new();
     if journal.restore == Restore::Nothing {
-        write_stream(js, "CREATE", &journal.new, sending(journal)).await?;
+        create_stream(js, &journal.new, sending(journal)).await?;
         halt.here()?;
         notes.extend(consumers(js, journal, false).await?);
         return Ok(notes);
@@ -337,6 +337,21 @@ async fn build(
         notes.extend(copy(js, journal, &backup, halt).await?);
     }
     Ok(notes)
+}
+
+/// How often, and how far apart, a stream is tried to be made where an old one of that name was just removed: the folder of
+/// the old one is removed behind the answer, and until then the server has no place for the new one (10049).
+const CREATE_TRIES: u32 = 100;
+const CREATE_PAUSE: Duration = Duration::from_millis(50);
+
+async fn create_stream(js: &Js, document: &Document, how: Sending) -> Result<(), ProvisionError> {
+    for _ in 1..CREATE_TRIES {
+        match write_stream(js, "CREATE", document, how).await {
+            Err(ProvisionError::Refused { err_code: 10049, .. }) => tokio::time::sleep(CREATE_PAUSE).await,
+            other => return other.map(drop),
+        }
+    }
+    write_stream(js, "CREATE", document, how).await.map(drop)
 }
 
 /// Makes the consumers again, each right after what it had acked.
@@ -390,7 +405,7 @@ async fn copy(
     if first > 1 {
         open.insert("first_seq".into(), first.into());
     }
-    write_stream(js, "CREATE", &open, plain(journal)).await?;
+    create_stream(js, &open, plain(journal)).await?;
     halt.here()?;
     // Where interest decides what is kept, the consumers have to be there before the messages.
     let mut notes = consumers(js, journal, true).await?;
@@ -591,7 +606,7 @@ pub(crate) async fn consumer(
     journals: &Path,
     halt: &Halt,
 ) -> Result<Vec<String>, ProvisionError> {
-    let seq = |key: &str| info.pointer(key).and_then(Value::as_u64).unwrap_or(0);
+    let seen = ConsumerSeen::from_info(info).unwrap_or_default();
     let name = step.consumer.clone().unwrap_or_default();
     let document = step.document.clone().unwrap_or_default();
     let journal = Journal {
@@ -606,8 +621,8 @@ pub(crate) async fn consumer(
         consumers: vec![Position {
             name,
             document,
-            ack_floor: seq("/ack_floor/stream_seq"),
-            delivered: seq("/delivered/stream_seq"),
+            ack_floor: seen.position(),
+            delivered: seen.delivered.max(seen.position()),
         }],
         level: how.level,
         pedantic: how.pedantic,

@@ -16,7 +16,7 @@ use crate::fields::{consumer_field, stream_field};
 use crate::moment::nanoseconds;
 use crate::normalize::{ServerFacts, normalize_consumer, normalize_stream};
 use crate::subject::collide;
-use crate::version::Version;
+use crate::version::{Release, Version};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -154,6 +154,7 @@ impl<'a> Maker<'a> {
         // The server puts the origin's own setting there, whatever it is sent.
         step.changes.retain(|change| change.path != "mirror_direct" || !full.contains_key("mirror"));
         self.judge(&mut step);
+        self.stuck_limits(&mut step, &full);
         self.adopt(&mut step, &seen.config);
         if step.action == Action::None {
             return step;
@@ -177,6 +178,37 @@ impl<'a> Maker<'a> {
         }
         finish(&mut step);
         step
+    }
+
+    /// Before 2.14.3 a limit for consumers that is not there counts as 0 in an update, and any consumer exceeds that
+    /// (nats-server `updateWithAdvisory`, error 10069): such limits cannot be lifted where they are.
+    fn stuck_limits(&self, step: &mut Step, full: &Document) {
+        if self.facts.version.has(Release(2, 14, 3)) {
+            return;
+        }
+        let number = |doc: &Document, key: &str| doc.get(key).and_then(Value::as_i64).unwrap_or(0);
+        let none = Document::new();
+        let limits = full.get("consumer_limits").and_then(Value::as_object).unwrap_or(&none);
+        let exceeds = |config: &Document| {
+            ["max_ack_pending", "inactive_threshold"]
+                .iter()
+                .any(|key| number(config, key) > number(limits, key))
+        };
+        let stuck = self.observed.consumers.iter().filter(|c| c.stream == step.stream).any(|consumer| {
+            let wanted = self.wanted_consumers.get(&(consumer.stream.as_str(), consumer.name.as_str()));
+            let later = wanted.map(|wanted| self.normal_consumer(&wanted.config, &wanted.stream));
+            exceeds(&consumer.config) && later.is_none_or(|later| exceeds(&later))
+        });
+        let mut limits = step.changes.iter_mut().filter(|c| c.path.starts_with("consumer_limits")).peekable();
+        if stuck && limits.peek().is_some() {
+            for change in limits {
+                change.effect = Effect::Replace;
+                change.rule = Some(
+                    "before nats-server 2.14.3 a missing limit for consumers counts as 0 in an update (10069)".into(),
+                );
+            }
+            (step.action, step.effect) = (Action::Replace, Effect::Replace);
+        }
     }
 
     /// What goes, what comes back and what is made again when a stream is replaced.
@@ -459,7 +491,8 @@ impl<'a> Maker<'a> {
 }
 
 /// Fields that pedantic mode wants to see as the server would set them (nats-server `NewJSPedanticError`).
-const FORCED_STREAM: [&str; 4] = ["duplicate_window", "allow_msg_ttl", "allow_rollup_hdrs", "deny_purge"];
+const FORCED_STREAM: [&str; 5] =
+    ["mirror_direct", "duplicate_window", "allow_msg_ttl", "allow_rollup_hdrs", "deny_purge"];
 const FORCED_CONSUMER: [&str; 3] = ["ack_wait", "max_ack_pending", "inactive_threshold"];
 
 fn empty() -> Step {
@@ -640,7 +673,7 @@ fn one_filter(changes: &mut Vec<Change>, live: &Document, full: &Document) {
 }
 
 fn comes_again(consumer: &ConsumerSeen, from_start: bool) -> String {
-    let (name, floor) = (&consumer.name, consumer.ack_floor);
+    let (name, floor) = (&consumer.name, consumer.position());
     if from_start {
         return format!("{name} starts again at the first message that is there");
     }

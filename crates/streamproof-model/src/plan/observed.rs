@@ -168,6 +168,15 @@ impl ConsumerSeen {
         })
     }
 
+    /// Stream sequence up to which it is done: what it has acked, or what it was made to start after.
+    ///
+    /// nats-server before 2.12 shows an ack floor of 0 until the first ack, also where a consumer starts later.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        let started = self.config.get("opt_start_seq").and_then(Value::as_u64).unwrap_or(0);
+        self.ack_floor.max(started.saturating_sub(1))
+    }
+
     /// Whether it outlives its users: a durable one. The others come and go and are nobody's to declare.
     #[must_use]
     pub fn is_durable(&self) -> bool {

@@ -48,7 +48,11 @@ pub(super) fn arrange(steps: Vec<Step>, observed: &Observed) -> Vec<Step> {
         }
     }
     for (index, other) in handovers(&steps, observed) {
-        edges[index].insert(other);
+        // Where the other lets go in a step of its own, that step is enough.
+        let own = streams.get(steps[other].stream.as_str()).into_iter().flatten();
+        if is_release(&steps[other]) || !own.into_iter().any(|i| is_release(&steps[*i])) {
+            edges[index].insert(other);
+        }
     }
     sort(steps, edges)
 }

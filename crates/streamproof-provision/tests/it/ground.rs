@@ -1,0 +1,111 @@
+//! A server, a connection, and files as text.
+
+use serde_json::Value;
+use std::path::PathBuf;
+use streamproof_model::desired::Desired;
+use streamproof_model::plan::{Options, Plan};
+use streamproof_model::project::{self, Project};
+use streamproof_model::version::Version;
+use streamproof_provision::{Allow, Brought, Export, Js, ProvisionError, bring, plan_for};
+use streamproof_server::{PINNED, Scratch};
+
+/// The lines of nats-server whose rules differ.
+pub(crate) const LINES: [Version; 5] = [
+    Version::new(2, 10, 25),
+    Version::new(2, 11, 2),
+    Version::new(2, 12, 1),
+    Version::new(2, 14, 6),
+    Version::new(2, 15, 1),
+];
+
+pub(crate) struct Ground {
+    pub(crate) js: Js,
+    pub(crate) version: Version,
+    pub(crate) journals: tempfile::TempDir,
+    _server: Scratch,
+}
+
+impl Ground {
+    pub(crate) async fn new() -> Self {
+        Self::of(PINNED).await
+    }
+
+    pub(crate) async fn of(version: Version) -> Self {
+        let server = Scratch::builder().version(version.clone()).start().unwrap();
+        let client = async_nats::connect(server.url()).await.unwrap();
+        Self { js: Js::new(client), version, journals: tempfile::tempdir().unwrap(), _server: server }
+    }
+
+    pub(crate) fn desired(&self, files: &[(&str, Value)]) -> Desired {
+        desired(&self.version, files)
+    }
+
+    pub(crate) async fn plan(&self, files: &[(&str, Value)]) -> Plan {
+        plan_for(&self.js, &self.desired(files), &Options::default()).await.unwrap().0
+    }
+
+    pub(crate) async fn bring(
+        &self,
+        files: &[(&str, Value)],
+        allow: &Allow,
+    ) -> Result<Brought, ProvisionError> {
+        bring(&self.js, &self.desired(files), &Options::default(), allow, self.journals.path()).await
+    }
+
+    /// Brings the files in, and expects nothing to be left to do.
+    pub(crate) async fn settle(&self, files: &[(&str, Value)], allow: &Allow) -> Brought {
+        let brought = self
+            .bring(files, allow)
+            .await
+            .unwrap_or_else(|error| panic!("{}: {error}\nfiles {files:?}", self.version));
+        assert_eq!(brought.after.pending, 0, "{}: {:#?}", self.version, pending(&brought.after));
+        brought
+    }
+
+    /// Publishes so many messages and waits for their acks.
+    pub(crate) async fn publish(&self, subject: &str, count: u64) {
+        let context = async_nats::jetstream::new(self.js.client().clone());
+        for i in 0..count {
+            let ack = context.publish(subject.to_owned(), format!("message {i}").into()).await.unwrap();
+            ack.await.unwrap();
+        }
+    }
+}
+
+pub(crate) fn desired(version: &Version, files: &[(&str, Value)]) -> Desired {
+    let files = files.iter().map(|(path, value)| (PathBuf::from(*path), value.to_string()));
+    let options = project::Options { root: "nats-config".into(), version: version.clone() };
+    let project = Project::read(files, &options);
+    // A file of a stream that was sealed later says so, although none can be made like that.
+    let sealed = |text: &str| text.contains("cannot be sealed when it is created");
+    let wrong: Vec<_> = project.findings.iter().filter(|f| f.is_error() && !sealed(&f.message)).collect();
+    assert!(wrong.is_empty(), "{version}: {wrong:#?}");
+    project.desired
+}
+
+pub(crate) fn from_export(version: &Version, export: &Export) -> Desired {
+    let files: Vec<(String, Value)> =
+        export.files.iter().map(|(path, value)| (path.display().to_string(), value.clone())).collect();
+    let files: Vec<(&str, Value)> =
+        files.iter().map(|(path, value)| (path.as_str(), value.clone())).collect();
+    desired(version, &files)
+}
+
+/// What a plan would change, in a line each.
+pub(crate) fn pending(plan: &Plan) -> Vec<String> {
+    plan.changing()
+        .map(|step| {
+            let changes: Vec<String> =
+                step.changes.iter().map(|c| format!("{} {} -> {}", c.path, c.from, c.to)).collect();
+            format!("{:?} {}: {}", step.action, step.name, changes.join(", "))
+        })
+        .collect()
+}
+
+pub(crate) fn everything() -> Allow {
+    Allow { data_loss: true, one_way: true, prune: true, ..Allow::default() }
+}
+
+pub(crate) fn replacing(names: &[&str]) -> Allow {
+    Allow { replace: names.iter().map(|n| (*n).to_owned()).collect(), ..everything() }
+}
