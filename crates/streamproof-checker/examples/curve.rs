@@ -18,31 +18,44 @@ enum Mix {
     Consumed,
 }
 
+const MIXES: [(&str, Mix); 2] = [("stored", Mix::Stored), ("consumed", Mix::Consumed)];
+const SIZES: [u64; 6] = [100_000, 1_000_000, 5_000_000, 10_000_000, 25_000_000, 50_000_000];
+
 #[expect(clippy::print_stdout, reason = "an example prints its answer")]
-fn main() {
-    let largest: u64 = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(50_000_000);
+fn main() -> std::io::Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [name, operations] = &arguments[..] {
+        let mix = MIXES.iter().find(|(mix, _)| mix == name);
+        if let (Some((name, mix)), Ok(operations)) = (mix, operations.parse()) {
+            println!("{}", row(name, *mix, operations));
+        }
+        return Ok(());
+    }
+    let largest: u64 = arguments.first().and_then(|text| text.parse().ok()).unwrap_or(50_000_000);
     println!("{:<10} {:>12} {:>10} {:>14} {:>8}", "mix", "operations", "seconds", "operations/s", "bytes/op");
-    // Memory that an earlier row gave back may still be held by the allocator: later rows are an upper bound.
-    let before = memory("VmRSS:");
-    for (name, mix) in [("stored", Mix::Stored), ("consumed", Mix::Consumed)] {
-        let mut operations = 100_000;
-        while operations <= largest {
-            reset_peak();
-            let context = Context::default();
-            let mut checker = Checker::new(&context);
-            let began = Instant::now();
-            history(mix, operations, |op| checker.take(&op));
-            let found = checker.violations();
-            let seconds = began.elapsed().as_secs_f64();
-            let peak = memory("VmHWM:").saturating_sub(before);
-            drop(checker);
-            assert_eq!(found, 0, "a good history");
-            let per_second = operations as f64 / seconds;
-            let bytes = peak as f64 / operations as f64;
-            println!("{name:<10} {operations:>12} {seconds:>10.3} {per_second:>14.0} {bytes:>8.1}");
-            operations = if operations < 1_000_000 { operations * 10 } else { operations * 5 };
+    for (name, _) in MIXES {
+        for operations in SIZES.into_iter().filter(|operations| *operations <= largest) {
+            // A process for each row: what an earlier row gave back must not count, or hide, in a later one.
+            let mut again = std::process::Command::new(std::env::current_exe()?);
+            again.args([name, &operations.to_string()]).status()?;
         }
     }
+    Ok(())
+}
+
+fn row(name: &str, mix: Mix, operations: u64) -> String {
+    let before = memory("VmHWM:");
+    let context = Context::default();
+    let mut checker = Checker::new(&context);
+    let began = Instant::now();
+    history(mix, operations, |op| checker.take(&op));
+    let found = checker.violations();
+    let seconds = began.elapsed().as_secs_f64();
+    let peak = memory("VmHWM:").saturating_sub(before);
+    assert_eq!(found, 0, "a good history");
+    let per_second = operations as f64 / seconds;
+    let bytes = peak as f64 / operations as f64;
+    format!("{name:<10} {operations:>12} {seconds:>10.3} {per_second:>14.0} {bytes:>8.1}")
 }
 
 /// A good history of so many operations, one after the other; the time of making it is in the measure.
@@ -126,10 +139,4 @@ fn memory(line: &str) -> u64 {
         .find_map(|text| text.strip_prefix(line))
         .and_then(|text| text.trim().trim_end_matches(" kB").parse::<u64>().ok());
     kilobytes.unwrap_or_default() * 1024
-}
-
-/// Lets the peak begin anew (`man 5 proc`, `clear_refs`); where that is not allowed, later rows show an earlier
-/// peak.
-fn reset_peak() {
-    let _ = std::fs::write("/proc/self/clear_refs", "5");
 }
