@@ -143,6 +143,9 @@ async fn stream_from(
             }
         }
     }
+    if journal.stage == Stage::Filled && !exists(js, &journal.stream).await? {
+        journal.reach(Stage::Removing, journals)?;
+    }
     if journal.stage == Stage::BackedUp {
         positions(js, &mut journal).await?;
         halt.here()?;
@@ -242,6 +245,13 @@ async fn positions(js: &Js, journal: &mut Journal) -> Result<(), ProvisionError>
     Ok(())
 }
 
+async fn exists(js: &Js, stream: &str) -> Result<bool, ProvisionError> {
+    match js.request(&format!("STREAM.INFO.{stream}"), &Value::Null).await {
+        Err(error) if is_missing(&error) => Ok(false),
+        other => other.map(|_| true),
+    }
+}
+
 /// Removes the old stream, or what an interrupted attempt left; never what somebody else has made meanwhile.
 async fn remove_ours(js: &Js, journal: &Journal) -> Result<(), ProvisionError> {
     let info = match js.request(&format!("STREAM.INFO.{}", journal.stream), &Value::Null).await {
@@ -262,7 +272,11 @@ async fn remove_ours(js: &Js, journal: &Journal) -> Result<(), ProvisionError> {
             backup: journal.nonce.clone(),
         });
     }
-    js.request(&format!("STREAM.DELETE.{}", journal.stream), &Value::Null).await.map(drop)
+    match js.request(&format!("STREAM.DELETE.{}", journal.stream), &Value::Null).await {
+        // The request of an attempt that was interrupted may arrive as late as this.
+        Err(error) if !is_missing(&error) => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// The new configuration, open to nothing but what is brought back: no subjects of its own, no limits, no side effects.
@@ -667,7 +681,7 @@ async fn consumer_from(
         positions(js, &mut journal).await?;
         journal.save(journals)?;
         halt.here()?;
-        js.request(&format!("CONSUMER.DELETE.{stream}.{name}"), &Value::Null).await?;
+        release(js, &stream, &name).await?;
         halt.here()?;
     }
     let mut notes = Vec::new();

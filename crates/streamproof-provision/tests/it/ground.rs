@@ -22,7 +22,7 @@ pub(crate) struct Ground {
     pub(crate) js: Js,
     pub(crate) version: Version,
     pub(crate) journals: tempfile::TempDir,
-    _server: Scratch,
+    server: Scratch,
 }
 
 impl Ground {
@@ -33,7 +33,11 @@ impl Ground {
     pub(crate) async fn of(version: Version) -> Self {
         let server = Scratch::builder().version(version.clone()).start().unwrap();
         let client = async_nats::connect(server.url()).await.unwrap();
-        Self { js: Js::new(client), version, journals: tempfile::tempdir().unwrap(), _server: server }
+        Self { js: Js::new(client), version, journals: tempfile::tempdir().unwrap(), server }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        self.server.url()
     }
 
     pub(crate) fn desired(&self, files: &[(&str, Value)]) -> Desired {
