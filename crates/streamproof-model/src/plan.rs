@@ -9,13 +9,18 @@ mod moment;
 mod observed;
 mod order;
 mod rules;
+mod send;
 mod step;
 mod text;
 
+#[cfg(test)]
+mod tests;
+
 pub use loss::Want;
-pub use make::{Planned, declared_start, plan, plan_with_wants, resumed};
+pub use make::{Planned, plan, plan_with_wants};
 pub use moment::{before, earlier};
 pub use observed::{AccountSeen, ConsumerSeen, Document, Observed, Older, ServerSeen, StreamSeen};
+pub use send::{declared_start, resumed};
 pub use step::{
     Action, Bound, Carried, Change, Class, Effect, FORMAT, Loss, Plan, PlanError, PlanServer, Restore, Step,
     Unmanaged, config_digest, digest, without_server_marks,

@@ -4,6 +4,7 @@ use crate::failure::ProvisionError;
 use crate::journal;
 use crate::observe::PARALLEL;
 use crate::replace::{self, Halt};
+use crate::reposition;
 use crate::wire::{Js, is_missing};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use serde::Serialize;
@@ -247,7 +248,8 @@ impl Carrier<'_> {
             }
             (Action::Replace, Some(_)) => {
                 let info = self.unmoved(step).await?;
-                return replace::consumer(self.js, step, &info, self.wire(), self.journals, self.halt).await;
+                return reposition::consumer(self.js, step, &info, self.wire(), self.journals, self.halt)
+                    .await;
             }
         }
         Ok(Vec::new())

@@ -13,6 +13,8 @@ mod journal;
 mod message;
 mod observe;
 mod replace;
+mod reposition;
+mod restock;
 mod snapshot;
 mod wire;
 

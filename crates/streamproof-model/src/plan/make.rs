@@ -6,11 +6,15 @@ use super::moment::earlier;
 use super::observed::{ConsumerSeen, Document, Observed, StreamSeen};
 use super::order::{self, RELEASES};
 use super::rules::judge;
+use super::send::{
+    FORCED_CONSUMER, FORCED_STREAM, declared_start, is_ours, kept_metadata, merged, placement_first, to_send,
+    with_mark,
+};
 use super::step::{
     Action, Carried, Change, Effect, FORMAT, Loss, Plan, PlanServer, Restore, Step, Unmanaged, config_digest,
     without_server_marks,
 };
-use super::{MARK_KEY, MARK_VALUE, Options, RESUMED_KEY};
+use super::{MARK_KEY, MARK_VALUE, Options};
 use crate::desired::{Desired, DesiredConsumer, DesiredStream, Kind};
 use crate::fields::{consumer_field, stream_field};
 use crate::moment::nanoseconds;
@@ -490,11 +494,6 @@ impl<'a> Maker<'a> {
     }
 }
 
-/// Fields that pedantic mode wants to see as the server would set them (nats-server `NewJSPedanticError`).
-const FORCED_STREAM: [&str; 5] =
-    ["mirror_direct", "duplicate_window", "allow_msg_ttl", "allow_rollup_hdrs", "deny_purge"];
-const FORCED_CONSUMER: [&str; 3] = ["ack_wait", "max_ack_pending", "inactive_threshold"];
-
 fn empty() -> Step {
     Step {
         action: Action::None,
@@ -531,82 +530,6 @@ fn created(config: &Document) -> Vec<Change> {
     config.iter().filter(|(key, _)| *key != "name" && *key != "durable_name").map(change).collect()
 }
 
-/// What is declared, and what pedantic mode would otherwise refuse to fill in.
-fn to_send(config: &Document, full: &Document, forced: &[&str]) -> Document {
-    let mut document = config.clone();
-    for key in forced {
-        match full.get(*key) {
-            Some(value) if !same(key, value, &Value::Null) => {
-                document.insert((*key).into(), value.clone());
-            }
-            Some(value) if config.contains_key(*key) => {
-                document.insert((*key).into(), value.clone());
-            }
-            _ => {}
-        }
-    }
-    document
-}
-
-fn with_mark(document: &Document, marks: &[(&str, &str)]) -> Document {
-    let mut document = document.clone();
-    if marks.is_empty() {
-        return document;
-    }
-    let metadata = document.entry("metadata").or_insert_with(|| json!({}));
-    if !metadata.is_object() {
-        *metadata = json!({});
-    }
-    if let Some(metadata) = metadata.as_object_mut() {
-        for (key, value) in marks {
-            metadata.entry((*key).to_owned()).or_insert_with(|| (*value).into());
-        }
-    }
-    document
-}
-
-/// The marks that something carries, to be carried on.
-fn kept_metadata(config: &Document, adopt: bool) -> Vec<(String, String)> {
-    let metadata = config.get("metadata").and_then(Value::as_object);
-    let mut kept: Vec<(String, String)> = metadata
-        .into_iter()
-        .flatten()
-        .filter(|(key, _)| *key == RESUMED_KEY || *key == MARK_KEY)
-        .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
-        .filter(|(key, value)| key != MARK_KEY || value == MARK_VALUE)
-        .collect();
-    if adopt && !kept.iter().any(|(key, _)| key == MARK_KEY) {
-        kept.push((MARK_KEY.into(), MARK_VALUE.into()));
-    }
-    kept
-}
-
-fn is_ours(config: &Document) -> bool {
-    config.get("metadata").and_then(|m| m.get(MARK_KEY)).is_some_and(|v| v == MARK_VALUE)
-}
-
-/// An update replaces the whole document: fields of a newer server that we do not know are sent back as they are.
-fn merged(live: &Document, mut document: Document, known: &dyn Fn(&str) -> bool) -> Document {
-    for (key, value) in live.iter().filter(|(key, _)| !known(key)) {
-        document.entry(key.clone()).or_insert_with(|| value.clone());
-    }
-    document
-}
-
-/// A move and a change of replicas go in two updates (nats-server error 10123).
-fn placement_first(changes: &[Change], live: &Document, document: &Document) -> Option<Document> {
-    let changed = |path: &str| changes.iter().any(|c| c.path.split('.').next() == Some(path));
-    if !(changed("placement") && changed("num_replicas")) {
-        return None;
-    }
-    let mut first = without_server_marks(live);
-    match document.get("placement") {
-        Some(placement) => first.insert("placement".into(), placement.clone()),
-        None => first.remove("placement"),
-    };
-    Some(first)
-}
-
 fn released_subjects(changes: &[Change]) -> Vec<String> {
     let list = |v: &Value| -> Vec<String> {
         v.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
@@ -615,40 +538,6 @@ fn released_subjects(changes: &[Change]) -> Vec<String> {
     let kept = list(&change.to);
     let covered = |subject: &String| kept.iter().any(|k| k == subject || collide(k, subject));
     list(&change.from).into_iter().filter(|s| !covered(s)).collect()
-}
-
-/// The configuration that a moved consumer would have had, had it not been moved (see [`resumed`]).
-#[must_use]
-pub fn declared_start(config: &Document) -> Document {
-    let mut config = config.clone();
-    let mark = config.get("metadata").and_then(|m| m.get(RESUMED_KEY)).and_then(Value::as_str);
-    let Some(Value::Object(start)) = mark.and_then(|text| serde_json::from_str(text).ok()) else {
-        return config;
-    };
-    for key in START {
-        match start.get(key) {
-            Some(value) => config.insert(key.into(), value.clone()),
-            None => config.remove(key),
-        };
-    }
-    if let Some(Value::Object(metadata)) = config.get_mut("metadata") {
-        metadata.remove(RESUMED_KEY);
-    }
-    config
-}
-
-const START: [&str; 3] = ["deliver_policy", "opt_start_seq", "opt_start_time"];
-
-/// A consumer's document, made to start right after its old ack floor, with a note of where it would have started.
-#[must_use]
-pub fn resumed(document: &Document, ack_floor: u64) -> Document {
-    let mut moved = declared_start(document);
-    let start: Document =
-        START.iter().filter_map(|key| Some(((*key).to_owned(), moved.get(*key)?.clone()))).collect();
-    moved.insert("deliver_policy".into(), "by_start_sequence".into());
-    moved.insert("opt_start_seq".into(), (ack_floor + 1).into());
-    moved.remove("opt_start_time");
-    with_mark(&moved, &[(RESUMED_KEY, &Value::Object(start).to_string())])
 }
 
 /// One filter can be written in two ways (`filter_subject`, `filter_subjects`): the same set is no difference.

@@ -1,0 +1,108 @@
+//! Two documents in, a rendered plan out.
+
+use super::*;
+use crate::project::{self, Project};
+use serde_json::{Value, json};
+use std::path::PathBuf;
+
+fn made(files: &[(&str, Value)], streams: &[Value], consumers: &[Value]) -> Plan {
+    let files = files.iter().map(|(path, value)| (PathBuf::from(*path), value.to_string()));
+    let options = project::Options { root: PathBuf::new(), version: crate::version::Version::new(2, 15, 1) };
+    let desired = Project::load(files, &options).unwrap().desired;
+    let observed = Observed {
+        server: ServerSeen { name: "n".into(), version: "2.15.1".into(), ..ServerSeen::default() },
+        streams: streams.iter().filter_map(StreamSeen::from_info).collect(),
+        consumers: consumers.iter().filter_map(ConsumerSeen::from_info).collect(),
+        at: Some("2026-08-21T12:00:00Z".into()),
+        ..Observed::default()
+    };
+    plan(&desired, &observed, &Options::default())
+}
+
+fn shown(plan: &Plan) -> String {
+    render(plan).iter().map(|line| line.text.trim_end().to_owned() + "\n").collect()
+}
+
+fn orders(config: Value) -> Value {
+    json!({"config": config, "created": "2026-08-21T11:00:00Z",
+        "state": {"messages": 1200, "bytes": 120_000, "first_seq": 1, "last_seq": 1200,
+            "first_ts": "2026-08-21T11:00:00Z", "num_subjects": 3, "consumer_count": 1}})
+}
+
+#[test]
+fn a_plan_says_what_changes_and_what_it_costs() {
+    let live =
+        orders(json!({"name": "ORDERS", "subjects": ["orders.*"], "retention": "limits", "max_age": 0,
+        "storage": "file", "num_replicas": 1, "description": "old", "metadata": {"_nats.ver": "2.15.1"}}));
+    let consumer = json!({"stream_name": "ORDERS", "name": "C", "created": "2026-08-21T11:00:00Z",
+        "config": {"durable_name": "C", "name": "C", "ack_policy": "explicit", "deliver_policy": "all"},
+        "ack_floor": {"stream_seq": 700}, "delivered": {"stream_seq": 704}});
+    let files = [
+        (
+            "streams/ORDERS.json",
+            json!({"name": "ORDERS", "subjects": ["orders.*"], "max_msgs": 200, "deny_purge": true}),
+        ),
+        ("consumers/ORDERS/C.json", json!({"durable_name": "C", "ack_policy": "all"})),
+        ("kv/K.json", json!({"bucket": "K"})),
+    ];
+    let plan = made(&files, &[live], &[consumer]);
+    assert_eq!(
+        shown(&plan),
+        "\
++ kv K
+~ stream ORDERS
+    max_msgs     -1 -> 200
+    deny_purge   false -> true  cannot be undone
+    description  old -> nothing  (in no file)
+    deny_purge cannot be switched off again
+    deletes 1,000 messages (about 100,000 bytes)
+    needs --allow-one-way --allow-data-loss
+! consumer ORDERS/C
+    ack_policy  explicit -> all  needs replacing
+    ack policy can not be updated
+    C goes on at 701: up to 4 messages that it has seen come again
+    needs --replace ORDERS/C
+1 to create, 1 to update, 1 to replace; 0 in line
+"
+    );
+}
+
+#[test]
+fn the_json_has_the_documented_keys() {
+    let plan = made(&[("streams/A.json", json!({"name": "A"}))], &[], &[]);
+    let value = plan.to_json();
+    assert_eq!(value.pointer("/server/version"), Some(&json!("2.15.1")));
+    assert_eq!(value["pending"], 1);
+    let step = &value["steps"][0];
+    for (key, wanted) in
+        [("action", "create"), ("kind", "stream"), ("name", "A"), ("effect", "in-place"), ("why", "")]
+    {
+        assert_eq!(step[key], wanted, "{key}");
+    }
+    assert!(step["loses"].is_null() && step["needs"].is_array() && step["changes"].is_array());
+    assert!(value["unmanaged"].is_array());
+}
+
+#[test]
+fn fields_of_a_newer_server_survive_an_update_and_the_servers_marks_are_not_sent() {
+    let live = orders(json!({"name": "ORDERS", "subjects": ["orders.*"], "description": "old",
+        "field_of_2_19": {"x": 1}, "metadata": {"_nats.ver": "2.15.1", "managed-by": "streamproof"}}));
+    let files = [("streams/ORDERS.json", json!({"name": "ORDERS", "subjects": ["orders.*"]}))];
+    let plan = made(&files, &[live], &[]);
+    let document = plan.steps[0].document.as_ref().unwrap();
+    assert_eq!(document["field_of_2_19"], json!({"x": 1}));
+    assert_eq!(document["metadata"], json!({"managed-by": "streamproof"}));
+}
+
+#[test]
+fn a_moved_consumer_is_no_difference_and_is_not_moved_twice() {
+    let declared = json!({"durable_name": "C", "ack_policy": "explicit", "deliver_policy": "new"});
+    let moved = resumed(declared.as_object().unwrap(), 41);
+    assert_eq!(
+        (&moved["deliver_policy"], &moved["opt_start_seq"]),
+        (&json!("by_start_sequence"), &json!(42))
+    );
+    assert_eq!(declared_start(&moved), *declared.as_object().unwrap());
+    assert_eq!(resumed(&moved, 50)["opt_start_seq"], 51);
+    assert_eq!(declared_start(&resumed(&moved, 50))["deliver_policy"], "new");
+}
