@@ -12,14 +12,6 @@ up *FLAGS:
 down:
     cargo xtask down
 
-# prove what survives a restart and a crash
-check *FLAGS:
-    cargo xtask restart-check {{FLAGS}}
-
-# throughput and latency, every message counted
-bench *FLAGS:
-    cargo xtask bench {{FLAGS}}
-
 # all tests
 test:
     cargo test --workspace

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-/// A persistent NATS JetStream for development, its streams as files, and the proof that they survive.
+/// A persistent NATS JetStream for development, its streams and consumers as files.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", version, max_term_width = 100)]
 #[command(subcommand_required = true, arg_required_else_help = true, disable_help_subcommand = true)]
@@ -84,12 +84,10 @@ pub(crate) struct ServerFlags {
 /// Where the server runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum EngineFlag {
-    /// Docker where an engine answers, else a plain process
+    /// A plain process, until containers can be run too
     Auto,
     /// A plain process
     Process,
-    /// A container
-    Docker,
 }
 
 #[derive(Debug, Subcommand)]
@@ -107,7 +105,7 @@ pub(crate) enum Command {
     /// NATS_URL and what else a shell needs, to be evaluated
     Env(EnvFlags),
     /// Check every precondition, each with its fix; changes nothing
-    Doctor(ServerOnly),
+    Doctor,
     /// The store directory as a tree, with what each part is
     Files,
     /// Stream and consumer info
@@ -129,13 +127,7 @@ pub(crate) enum Command {
     Apply(ApplyFlags),
     /// Write what a live server has into nats-config/
     Export(ExportFlags),
-    /// Prove what survives restarts, crashes and upgrades, for these streams; on a scratch server
-    RestartCheck(RestartCheckFlags),
-    /// Judge a stored run again, and write its report
-    Report(ReportFlags),
-    /// Throughput and latency, every message counted
-    Bench(BenchFlags),
-    /// Remove all that is ours: data, runs, containers, images we built; nats-config/ stays
+    /// Stop the server and remove its data and all else that is ours; nats-config/ stays
     Clean(CleanFlags),
     /// A nats-config/ to start from, in any folder
     Init(InitFlags),
@@ -145,12 +137,9 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct UpFlags {
-    /// Where the server runs; the first choice is kept until it is changed here
-    #[arg(long, value_enum, env = "STREAMPROOF_ENGINE")]
-    pub(crate) engine: Option<EngineFlag>,
-    /// How many nodes
-    #[arg(long, value_name = "N", env = "STREAMPROOF_NODES")]
-    pub(crate) nodes: Option<u16>,
+    /// Where the server runs: a plain process is what there is now
+    #[arg(long, value_enum, env = "STREAMPROOF_ENGINE", default_value = "auto")]
+    pub(crate) engine: EngineFlag,
     /// Client port, or `auto` for any free one; remembered
     #[arg(long, value_name = "N|auto", env = "STREAMPROOF_PORT")]
     pub(crate) port: Option<String>,
@@ -163,15 +152,9 @@ pub(crate) struct UpFlags {
     /// Stay in the foreground and show the log; Ctrl-C stops the server
     #[arg(long)]
     pub(crate) foreground: bool,
-    /// Copy a store made by the old recipe into ours, once
-    #[arg(long, value_name = "DIR")]
-    pub(crate) import_store: Option<PathBuf>,
     /// A nats-server to use instead of the pinned one
     #[arg(long, value_name = "PATH", env = "STREAMPROOF_SERVER_BIN")]
     pub(crate) server_bin: Option<PathBuf>,
-    /// Keep the container's data in a named volume instead of a bind mount
-    #[arg(long)]
-    pub(crate) volume: bool,
     /// How long to wait until the server is ready, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 60, env = "STREAMPROOF_TIMEOUT")]
     pub(crate) timeout: u64,
@@ -189,12 +172,6 @@ pub(crate) struct RestartFlags {
     /// End the server with SIGKILL instead of asking it to stop
     #[arg(long)]
     pub(crate) kill: bool,
-    /// Only this node
-    #[arg(long, value_name = "NODE")]
-    pub(crate) node: Option<String>,
-    /// One node after the other, each ready before the next
-    #[arg(long)]
-    pub(crate) rolling: bool,
 }
 
 #[derive(Debug, Args)]
@@ -231,20 +208,11 @@ pub(crate) enum ShellSyntax {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct ServerOnly {
-    #[command(flatten)]
-    pub(crate) server: ServerFlags,
-}
-
-#[derive(Debug, Args)]
 pub(crate) struct InfoFlags {
     /// A stream; without it, all
     pub(crate) stream: Option<String>,
     /// A consumer of it
     pub(crate) consumer: Option<String>,
-    /// Leave out what differs from run to run: times, ids, the server's own metadata
-    #[arg(long)]
-    pub(crate) normalized: bool,
     #[command(flatten)]
     pub(crate) server: ServerFlags,
 }
@@ -355,89 +323,6 @@ pub(crate) struct ExportFlags {
     pub(crate) force: bool,
     #[command(flatten)]
     pub(crate) server: ServerFlags,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct RestartCheckFlags {
-    /// Check the server that is up, publishing nothing: everything before and after a restart
-    #[arg(long, conflicts_with_all = ["quick", "run_for", "seed", "store"])]
-    pub(crate) live: bool,
-    /// With --live: end the server with SIGKILL instead of asking it to stop
-    #[arg(long, requires = "live")]
-    pub(crate) kill: bool,
-    /// A shorter run
-    #[arg(long)]
-    pub(crate) quick: bool,
-    /// Every fault that this machine can run
-    #[arg(long, conflicts_with = "fault")]
-    pub(crate) full: bool,
-    /// Search on with new seeds until the time is up or something fails, such as 10m
-    #[arg(long = "for", value_name = "TIME")]
-    pub(crate) run_for: Option<String>,
-    /// Repeat the run with this seed
-    #[arg(long, value_name = "N")]
-    pub(crate) seed: Option<u64>,
-    /// Only this fault; may be repeated
-    #[arg(long, value_name = "NAME")]
-    pub(crate) fault: Vec<String>,
-    /// What every stream must survive, instead of streamproof.toml's; may be repeated
-    #[arg(long, value_name = "LEVEL", value_parser = ["restart", "process-crash", "host-crash", "upgrade", "disk-full"])]
-    pub(crate) survive: Vec<String>,
-    /// Treat unprotected and not-proven as failures
-    #[arg(long)]
-    pub(crate) strict: bool,
-    /// Upgrade or restart a copy of this store directory and compare; the original is never touched
-    #[arg(long, value_name = "DIR")]
-    pub(crate) store: Option<PathBuf>,
-    /// A nats-server to check instead of the pinned one
-    #[arg(long, value_name = "PATH|VERSION", env = "STREAMPROOF_SERVER_BIN")]
-    pub(crate) server_bin: Option<String>,
-    /// The server of the fault `upgrade`
-    #[arg(long, value_name = "VERSION|PATH")]
-    pub(crate) upgrade_to: Option<String>,
-    /// The server of the fault `downgrade`
-    #[arg(long, value_name = "VERSION|PATH")]
-    pub(crate) downgrade_to: Option<String>,
-    /// Where the run is kept (default: .streamproof/runs)
-    #[arg(long, value_name = "DIR")]
-    pub(crate) out: Option<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ReportFlags {
-    /// A run's id (see .streamproof/runs) or its folder
-    pub(crate) run: String,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct BenchFlags {
-    /// Beside the `nats` CLI, on the same server, alternating
-    #[arg(long)]
-    pub(crate) peer: bool,
-    /// What each durability setting costs and what it loses
-    #[arg(long)]
-    pub(crate) durability: bool,
-    /// Messages a round
-    #[arg(long, value_name = "N", default_value_t = 100_000)]
-    pub(crate) msgs: u64,
-    /// Body size in bytes
-    #[arg(long, value_name = "BYTES", default_value_t = 128)]
-    pub(crate) size: usize,
-    /// Messages in flight
-    #[arg(long, value_name = "N", default_value_t = 500)]
-    pub(crate) window: usize,
-    /// Connections
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub(crate) clients: usize,
-    /// Rounds; medians are printed
-    #[arg(long, value_name = "N", default_value_t = 5)]
-    pub(crate) rounds: usize,
-    /// Save the result
-    #[arg(long, value_name = "FILE")]
-    pub(crate) save: Option<PathBuf>,
-    /// Hold the result against one saved earlier
-    #[arg(long, value_name = "FILE")]
-    pub(crate) compare: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -1,1 +1,32 @@
-fn main() {}
+//! The command line of streamproof: `cargo xtask <command>`.
+
+mod commands;
+mod flags;
+mod output;
+mod problem;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let cli = flags::Cli::parse();
+    let out = output::Out::new(&cli.global);
+    trace(cli.global.verbose);
+    let name = commands::name(&cli.command);
+    let result = commands::run(&cli, &out);
+    ExitCode::from(out.end(name, result).status())
+}
+
+/// What the libraries trace goes to stderr, and only where it was asked for.
+fn trace(verbose: u8) {
+    let level = match verbose {
+        0 => return,
+        1 => "streamproof=info,streamproof_server=info,streamproof_provision=info,streamproof_trial=info",
+        _ => "debug",
+    };
+    _ = tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::new(level))
+        .with_writer(std::io::stderr)
+        .try_init();
+}

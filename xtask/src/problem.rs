@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, Severity, SourceCode};
+use miette::{
+    Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, Severity, SourceCode,
+};
 use serde_json::{Value, json};
 use streamproof::model::failure::{Code, Failure, Place};
 
@@ -17,6 +19,8 @@ pub(crate) struct Problem {
     pub(crate) data: Value,
     /// The rule's own name, where it is finer than the code (a finding of `validate`).
     pub(crate) rule: Option<String>,
+    /// What stands under the place.
+    pub(crate) label: String,
     pub(crate) warning: bool,
     /// Further findings of the same run.
     pub(crate) also: Vec<Problem>,
@@ -32,6 +36,7 @@ impl Problem {
             place: None,
             data: Value::Null,
             rule: None,
+            label: String::new(),
             warning: false,
             also: Vec::new(),
             source: None,
@@ -137,7 +142,7 @@ impl Diagnostic for Problem {
         let place = self.place.as_ref()?;
         self.source.as_ref()?;
         Some(Box::new(std::iter::once(LabeledSpan::new(
-            Some("here".to_owned()),
+            Some(if self.label.is_empty() { "here".to_owned() } else { self.label.clone() }),
             place.offset,
             place.length.max(1),
         ))))

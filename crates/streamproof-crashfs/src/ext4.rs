@@ -1,6 +1,7 @@
 //! The rules of ext4 as it is mounted by default: what is durable at a given moment, at the least.
 //!
-//! Functions named here are the kernel's (fs/ext4, fs/jbd2; the rules were held against 6.18 on a real device).
+//! Functions named here are the kernel's (fs/ext4, fs/jbd2). **These rules have not been held against a real kernel yet**: they
+//! follow its documentation and source as remembered, and their tests only show that the code does what is written here.
 //!
 //! 1. Changes of metadata join the running transaction in order; a commit makes all of it durable, or nothing
 //!    (jbd2_journal_commit_transaction; Documentation/filesystems/journalling).

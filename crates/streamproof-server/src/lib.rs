@@ -17,6 +17,7 @@ pub mod docker;
 pub mod environment;
 pub mod error;
 pub mod monitor;
+pub mod node;
 pub mod pins;
 pub mod poll;
 pub mod ports;

@@ -207,7 +207,9 @@ impl Connection {
                     }
                 }
                 ["-ERR", ..] => {
-                    return Err(WireError::Refused(line["-ERR".len()..].trim().trim_matches('\'').to_owned()));
+                    return Err(WireError::Refused(
+                        line["-ERR".len()..].trim().trim_matches('\'').to_owned(),
+                    ));
                 }
                 _ => {}
             }

@@ -19,12 +19,12 @@ impl Seed {
             hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
         }
         let mut seed = Seed(hash);
-        seed.next();
+        seed.draw();
         seed
     }
 
     /// The next 64 bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -34,7 +34,7 @@ impl Seed {
 
     /// A number below `bound`; 0 for a bound of 0.
     pub fn below(&mut self, bound: u64) -> u64 {
-        if bound == 0 { 0 } else { self.next() % bound }
+        if bound == 0 { 0 } else { self.draw() % bound }
     }
 
     /// A number in `low..=high`.
@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn a_seed_repeats_and_parts_are_independent() {
-        let draw = |mut seed: Seed| (0..8).map(|_| seed.next()).collect::<Vec<_>>();
+        let draw = |mut seed: Seed| (0..8).map(|_| seed.draw()).collect::<Vec<_>>();
         assert_eq!(draw(Seed::new(7)), draw(Seed::new(7)));
         assert_ne!(draw(Seed::new(7)), draw(Seed::new(8)));
         assert_eq!(draw(Seed::new(7).part("a")), draw(Seed::new(7).part("a")));

@@ -416,7 +416,7 @@ fn overflow(target: &Target, seed: &mut Seed) -> Step {
     let rules = &target.rules;
     let by_count = rules.max_msgs.filter(|most| *most as i64 <= MAX_MSGS_REACHED);
     let by_subject = rules.max_per_subject.filter(|most| *most <= 100).map(|most| most * 4);
-    let len_max = rules.max_msg_size.unwrap_or(400).min(400).max(18) as u32;
+    let len_max = rules.max_msg_size.unwrap_or(400).clamp(18, 400) as u32;
     let by_bytes = rules
         .max_bytes
         .filter(|most| *most as i64 <= MAX_BYTES_REACHED)

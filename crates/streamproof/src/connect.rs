@@ -136,7 +136,8 @@ impl Connect {
             jetstream_domain: String,
         }
         let file = config_home.join("nats/context").join(format!("{name}.json"));
-        let wrong = |reason: String| ConnectError::Context { name: name.to_owned(), file: file.clone(), reason };
+        let wrong =
+            |reason: String| ConnectError::Context { name: name.to_owned(), file: file.clone(), reason };
         let text = std::fs::read_to_string(&file).map_err(|e| wrong(e.to_string()))?;
         let context: Context = serde_json::from_str(&text).map_err(|e| wrong(e.to_string()))?;
         let some = |s: String| (!s.is_empty()).then_some(s);
@@ -232,10 +233,17 @@ mod tests {
 
     #[test]
     fn loopback_is_told_from_elsewhere() {
-        for near in ["nats://127.0.0.1:4222", "localhost:1", "nats://u:p@127.9.0.1", "tls://[::1]:4222", "127.0.0.1"] {
+        for near in
+            ["nats://127.0.0.1:4222", "localhost:1", "nats://u:p@127.9.0.1", "tls://[::1]:4222", "127.0.0.1"]
+        {
             assert!(Connect::to(near).is_loopback(), "{near}");
         }
-        for far in ["nats://10.0.0.1:4222", "nats.example.com", "nats://127.0.0.1,nats://10.0.0.1", "127.0.0.1.example.com"] {
+        for far in [
+            "nats://10.0.0.1:4222",
+            "nats.example.com",
+            "nats://127.0.0.1,nats://10.0.0.1",
+            "127.0.0.1.example.com",
+        ] {
             assert!(!Connect::to(far).is_loopback(), "{far}");
         }
     }
@@ -245,10 +253,16 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let dir = home.path().join("nats/context");
         std::fs::create_dir_all(&dir).unwrap();
-        std::fs::write(dir.join("dev.json"), r#"{"description":"","url":"nats://h:1","user":"me","password":"x","creds":""}"#)
-            .unwrap();
+        std::fs::write(
+            dir.join("dev.json"),
+            r#"{"description":"","url":"nats://h:1","user":"me","password":"x","creds":""}"#,
+        )
+        .unwrap();
         let connect = Connect::from_context(home.path(), "dev").unwrap();
-        assert_eq!((connect.url.as_str(), connect.user.as_deref(), connect.creds), ("nats://h:1", Some("me"), None));
+        assert_eq!(
+            (connect.url.as_str(), connect.user.as_deref(), connect.creds),
+            ("nats://h:1", Some("me"), None)
+        );
         assert!(!format!("{:?}", Connect::from_context(home.path(), "dev").unwrap()).contains('x'));
         assert!(matches!(Connect::from_context(home.path(), "none"), Err(ConnectError::Context { .. })));
     }

@@ -64,9 +64,10 @@ impl Failure for FolderError {
 
     fn help(&self) -> Option<String> {
         match self {
-            FolderError::NoProject { .. } => {
-                Some("cargo xtask init DIR   makes one to start from\n--project DIR          names another folder".into())
-            }
+            FolderError::NoProject { .. } => Some(
+                "cargo xtask init DIR   makes one to start from\n--project DIR          names another folder"
+                    .into(),
+            ),
             FolderError::Io { source, path, .. } => match io_code(source) {
                 Code::Permission => Some(format!("see who owns it: ls -ld {}", path.display())),
                 Code::DiskFull => Some("free some space, then run the same command again".into()),
@@ -161,13 +162,13 @@ impl Folder {
         self.state_dir().join("runs")
     }
 
-    /// Every file of `nats-config/`, by its path as the user would name it (`nats-config/streams/A.json`), in order.
+    /// Every file of `nats-config/`, by its path below it (`streams/A.json`), in order.
     ///
     /// # Errors
     /// [`FolderError::Io`] where one can't be read.
     pub fn files(&self) -> Result<Vec<(PathBuf, String)>, FolderError> {
         let mut files = Vec::new();
-        collect(&self.config_dir(), Path::new(CONFIG_DIR), &mut files)?;
+        collect(&self.config_dir(), Path::new(""), &mut files)?;
         files.sort();
         Ok(files)
     }
@@ -218,12 +219,12 @@ mod tests {
     }
 
     #[test]
-    fn files_are_named_as_the_user_would() {
+    fn files_are_named_from_the_folder_on() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(dir.path().join("nats-config/streams")).unwrap();
         std::fs::write(dir.path().join("nats-config/streams/A.json"), "{}").unwrap();
         std::fs::write(dir.path().join("nats-config/.hidden"), "x").unwrap();
         let files = Folder::at(dir.path()).unwrap().files().unwrap();
-        assert_eq!(files, [(PathBuf::from("nats-config/streams/A.json"), "{}".to_owned())]);
+        assert_eq!(files, [(PathBuf::from("streams/A.json"), "{}".to_owned())]);
     }
 }

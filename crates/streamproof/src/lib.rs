@@ -1,4 +1,4 @@
-//! A persistent JetStream for development, its streams as files, and the proof that they survive.
+//! A persistent JetStream for development, its streams and consumers as files.
 //!
 //! This crate is the face of streamproof: what the command line and users' own tests call.
 
@@ -6,7 +6,7 @@ pub use streamproof_client as client;
 pub use streamproof_model as model;
 pub use streamproof_provision as provision;
 pub use streamproof_server as server;
-pub use streamproof_trial as trial;
 
 pub mod connect;
 pub mod folder;
+pub mod home;

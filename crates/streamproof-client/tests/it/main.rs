@@ -1,5 +1,7 @@
 //! The client against real servers.
 
+#![expect(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -129,7 +131,6 @@ async fn rounds_of_kills(choice: OnDisconnect, rounds: u32) {
             assert_eq!(bodies.get(&ack.sequence).map(|b| &b[..]), Some(tag.to_string().as_bytes()));
         }
     }
-    println!("{choice:?}: {totals:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,1 +1,0 @@
-//! Throughput and latency of JetStream, every message counted, the nats CLI beside it.

@@ -1,0 +1,311 @@
+//! A project and its server: what the files say, what runs, and how both are brought together.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use streamproof_model::failure::{Code, Failure};
+use streamproof_model::finding::Invalid;
+use streamproof_model::project::{Options, Project};
+use streamproof_model::settings::Port;
+use streamproof_model::version::Version;
+use streamproof_server::node::{Node, ProjectLock, Running, Start, free_ports};
+use streamproof_server::ready::Ready;
+use streamproof_server::wire::Credentials;
+use streamproof_server::{Binary, PINNED, ServerError, Sources, Wanted, acquire};
+use thiserror::Error;
+
+use crate::connect::Connect;
+use crate::folder::{Folder, FolderError};
+
+/// The port of clients, unless another is asked for.
+pub const DEFAULT_PORT: u16 = 4222;
+/// The monitoring port that goes with it.
+pub const DEFAULT_MONITOR_PORT: u16 = 8222;
+/// The node's name; three nodes will be `n1`, `n2`, `n3`.
+pub const FIRST_NODE: &str = "n1";
+/// Where the port that was asked for is remembered.
+const PORT_FILE: &str = "port";
+
+/// Why something could not be done with a project's server.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum HomeError {
+    /// The folder.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// The files.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+    /// The server.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// A secret that `[connect]` names and that can't be read.
+    #[error("cannot read {} (named under [connect]): {source}", .file.display())]
+    Secret {
+        /// The file.
+        file: PathBuf,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// No `jetstream.conf`.
+    #[error("{} is missing", .0.display())]
+    NoServerConf(PathBuf),
+    /// A port that is none.
+    #[error("{0:?} is no port: a number from 1 to 65535, or auto")]
+    BadPort(String),
+}
+
+impl Failure for HomeError {
+    fn code(&self) -> Code {
+        match self {
+            HomeError::Folder(e) => e.code(),
+            HomeError::Invalid(e) => e.code(),
+            HomeError::Server(e) => e.code(),
+            HomeError::Secret { source, .. } => crate::folder::io_code(source),
+            HomeError::NoServerConf(_) => Code::InvalidConfig,
+            HomeError::BadPort(_) => Code::Usage,
+        }
+    }
+
+    fn help(&self) -> Option<String> {
+        match self {
+            HomeError::Folder(e) => e.help(),
+            HomeError::Invalid(e) => e.help(),
+            HomeError::Server(e) => e.help(),
+            HomeError::NoServerConf(_) => {
+                Some("cargo xtask init DIR   writes one to start from, in another folder".to_owned())
+            }
+            HomeError::Secret { .. } | HomeError::BadPort(_) => None,
+        }
+    }
+
+    fn place(&self) -> Option<&streamproof_model::failure::Place> {
+        match self {
+            HomeError::Invalid(e) => e.place(),
+            HomeError::Server(e) => e.place(),
+            _ => None,
+        }
+    }
+}
+
+/// A project on the disk with its node.
+#[derive(Debug, Clone)]
+pub struct Home {
+    /// The folder.
+    pub folder: Folder,
+    /// The node.
+    pub node: Node,
+}
+
+/// What `up` is asked.
+#[derive(Debug, Clone, Default)]
+pub struct UpOptions {
+    /// A port, or `auto`; otherwise the one that was used last, that of `streamproof.toml`, or 4222.
+    pub port: Option<String>,
+    /// A nats-server to use instead of the pinned one.
+    pub server_bin: Option<PathBuf>,
+    /// How long it may take to become ready.
+    pub timeout: Duration,
+}
+
+/// What `up` came to.
+#[derive(Debug, Clone)]
+pub struct Up {
+    /// The server.
+    pub running: Running,
+    /// Whether it ran already.
+    pub already: bool,
+    /// How it became ready.
+    pub ready: Ready,
+}
+
+/// A step of `up` that is done.
+#[derive(Debug, Clone)]
+pub enum Progress {
+    /// The nats-server was found.
+    Binary(Box<Binary>),
+    /// The process was started.
+    Started(Running),
+}
+
+impl Home {
+    /// The project in a folder, or in the nearest one from here upwards.
+    ///
+    /// # Errors
+    /// [`HomeError::Folder`] where there is none.
+    pub fn open(project: Option<&Path>, current: &Path) -> Result<Home, HomeError> {
+        let folder = match project {
+            Some(dir) => Folder::at(dir)?,
+            None => Folder::find(current)?,
+        };
+        let node = Node::new(&folder.state_dir(), folder.id(), FIRST_NODE);
+        Ok(Home { folder, node })
+    }
+
+    /// What the files say, with everything that is wrong with them. `shown` stands before their names in findings.
+    ///
+    /// # Errors
+    /// [`HomeError::Folder`] where a file can't be read.
+    pub fn read(&self, shown: &Path, version: Option<Version>) -> Result<Project, HomeError> {
+        let options = Options { root: shown.to_owned(), version: version.unwrap_or(PINNED) };
+        Ok(Project::read(self.folder.files()?, &options))
+    }
+
+    /// Where a nats-server is looked for: the project's own cache first.
+    #[must_use]
+    pub fn sources(&self, server_bin: Option<&Path>) -> Sources {
+        let mut sources = Sources::from_process();
+        sources.caches.insert(0, self.folder.state_dir().join("bin"));
+        if let Some(path) = server_bin {
+            sources.explicit = Some(path.to_owned());
+        }
+        sources
+    }
+
+    /// Keeps any other streamproof from working on this project meanwhile.
+    ///
+    /// # Errors
+    /// [`ServerError::Locked`].
+    pub fn lock(&self) -> Result<ProjectLock, HomeError> {
+        Ok(ProjectLock::take(&self.folder.make_state_dir()?)?)
+    }
+
+    /// Starts the server unless it runs, and waits until it is ready. Applies nothing.
+    ///
+    /// # Errors
+    /// [`HomeError`]; a server that this call started and that did not become ready is stopped again. Data is kept.
+    pub fn up(
+        &self,
+        project: &Project,
+        options: &UpOptions,
+        mut progress: impl FnMut(Progress),
+    ) -> Result<Up, HomeError> {
+        let credentials = self.credentials(project)?;
+        if let Some(running) = self.node.running()? {
+            let ready = self.node.wait_ready(&running, &credentials, Vec::new(), options.timeout)?;
+            return Ok(Up { running, already: true, ready });
+        }
+        let config_file = self.folder.config_dir().join("jetstream.conf");
+        if !config_file.is_file() {
+            return Err(HomeError::NoServerConf(config_file));
+        }
+        let wanted = match &project.settings.version {
+            Some(version) => Wanted::exactly(version.clone()),
+            None => Wanted::pinned(),
+        };
+        let binary =
+            acquire(&wanted, &self.sources(options.server_bin.as_deref())).map_err(ServerError::from)?;
+        progress(Progress::Binary(Box::new(binary.clone())));
+        let (port, monitor_port) = self.ports(project, options.port.as_deref())?;
+        let start = Start { binary, config_file, port, monitor_port, credentials, timeout: options.timeout };
+        let running = self.node.start(&start)?;
+        progress(Progress::Started(running.clone()));
+        match self.node.wait_ready(&running, &start.credentials, Vec::new(), start.timeout) {
+            Ok(ready) => {
+                self.remember_port(running.port, running.monitor_port)?;
+                Ok(Up { running, already: false, ready })
+            }
+            Err(error) => {
+                // What this call started and is not usable is not left half alive; the store stays.
+                let _ = self.node.stop(Duration::from_secs(20));
+                Err(error.into())
+            }
+        }
+    }
+
+    /// How to reach our own server, as whom.
+    ///
+    /// # Errors
+    /// [`HomeError::Secret`].
+    pub fn connect_to(&self, running: &Running, project: &Project) -> Result<Connect, HomeError> {
+        let c = &project.settings.connect;
+        let path = |p: &Option<String>| p.as_ref().map(|p| self.folder.root().join(p));
+        Ok(Connect {
+            url: running.url(),
+            creds: path(&c.creds),
+            nkey: path(&c.nkey),
+            user: c.user.clone(),
+            password: self.secret(&c.password_file)?.or_else(|| std::env::var("STREAMPROOF_PASSWORD").ok()),
+            token: self.secret(&c.token_file)?,
+            tlsca: path(&c.tls_ca),
+            tlscert: path(&c.tls_cert),
+            tlskey: path(&c.tls_key),
+            domain: None,
+        })
+    }
+
+    fn secret(&self, file: &Option<String>) -> Result<Option<String>, HomeError> {
+        let Some(file) = file else { return Ok(None) };
+        let file = self.folder.root().join(file);
+        match std::fs::read_to_string(&file) {
+            Ok(text) => Ok(Some(text.trim().to_owned())),
+            Err(source) => Err(HomeError::Secret { file, source }),
+        }
+    }
+
+    fn credentials(&self, project: &Project) -> Result<Credentials, HomeError> {
+        let c = &project.settings.connect;
+        if let Some(creds) = &c.creds {
+            return Ok(Credentials::CredsFile(self.folder.root().join(creds)));
+        }
+        if let Some(seed) = self.secret(&c.nkey)? {
+            return Ok(Credentials::Nkey(seed));
+        }
+        if let Some(token) = self.secret(&c.token_file)? {
+            return Ok(Credentials::Token(token));
+        }
+        if let Some(user) = &c.user {
+            let password = self
+                .secret(&c.password_file)?
+                .or_else(|| std::env::var("STREAMPROOF_PASSWORD").ok())
+                .unwrap_or_default();
+            return Ok(Credentials::UserPassword { user: user.clone(), password });
+        }
+        Ok(Credentials::None)
+    }
+
+    fn ports(&self, project: &Project, flag: Option<&str>) -> Result<(u16, u16), HomeError> {
+        let monitor = match project.settings.monitor_port {
+            Some(Port::Fixed(port)) => Some(port),
+            _ => None,
+        };
+        match flag {
+            Some("auto") => Ok(free_ports()?),
+            Some(text) => {
+                let port = text
+                    .parse()
+                    .ok()
+                    .filter(|p| *p > 0)
+                    .ok_or_else(|| HomeError::BadPort(text.to_owned()))?;
+                Ok((port, monitor.unwrap_or_else(|| beside(port))))
+            }
+            None => {
+                if let Some(ports) = self.remembered_ports() {
+                    return Ok(ports);
+                }
+                match project.settings.port {
+                    Some(Port::Auto) => Ok(free_ports()?),
+                    Some(Port::Fixed(port)) => Ok((port, monitor.unwrap_or_else(|| beside(port)))),
+                    None => Ok((DEFAULT_PORT, monitor.unwrap_or(DEFAULT_MONITOR_PORT))),
+                }
+            }
+        }
+    }
+
+    fn remembered_ports(&self) -> Option<(u16, u16)> {
+        let text = std::fs::read_to_string(self.node.folder().join(PORT_FILE)).ok()?;
+        let mut words = text.split_whitespace().map(str::parse::<u16>);
+        Some((words.next()?.ok()?, words.next()?.ok()?))
+    }
+
+    fn remember_port(&self, port: u16, monitor_port: u16) -> Result<(), HomeError> {
+        let path = self.node.folder().join(PORT_FILE);
+        std::fs::write(&path, format!("{port} {monitor_port}\n"))
+            .map_err(|source| FolderError::Io { action: "write", path, source }.into())
+    }
+}
+
+/// The monitoring port that goes with a client port: 8222 with 4222, and as far from it with any other.
+fn beside(port: u16) -> u16 {
+    port.checked_add(DEFAULT_MONITOR_PORT - DEFAULT_PORT).unwrap_or(port - 1)
+}

@@ -1,0 +1,73 @@
+//! `clean`: remove all that is ours, list it first, check that it is gone.
+
+use std::io::{BufRead, IsTerminal};
+use std::time::Duration;
+
+use serde_json::json;
+use streamproof::model::failure::Code;
+
+use super::look::{count_messages, folder_bytes};
+use super::session::Session;
+use crate::flags::CleanFlags;
+use crate::output::{Done, size};
+use crate::problem::Problem;
+
+pub(crate) fn run(session: &Session<'_>, flags: &CleanFlags) -> Result<Done, Problem> {
+    let home = &session.home;
+    let dir = home.folder.state_dir();
+    if !dir.exists() {
+        return Ok(Done::new("nothing to clean", json!({ "removed": [], "bytes": 0 })));
+    }
+    let lock = home.lock().map_err(Problem::of)?;
+    let running = session.running()?;
+    let bytes = folder_bytes(&dir);
+    let messages = running.as_ref().and_then(|running| count_messages(&running.monitor_address()));
+    let mut list = Vec::new();
+    if let Some(running) = &running {
+        list.push(format!("the server {} (pid {}, running)", home.node.name(), running.pid));
+    }
+    let held = messages.map(|n| format!(", {n} messages")).unwrap_or_default();
+    list.push(format!("{} ({}{held})", dir.display(), size(bytes)));
+    session.out.note(&format!(
+        "{} of project {} ({}):",
+        if flags.dry_run { "would remove, all" } else { "will remove, all" },
+        home.folder.id(),
+        home.folder.root().display()
+    ));
+    for line in &list {
+        session.out.note(&format!("  {line}"));
+    }
+    session.out.note("will keep: nats-config/");
+    let data = json!({ "removed": if flags.dry_run { json!([]) } else { json!(list) }, "bytes": bytes, "messages": messages });
+    if flags.dry_run {
+        return Ok(Done::new("nothing was removed", data));
+    }
+    if !flags.yes {
+        confirm(session)?;
+    }
+    home.node.stop(Duration::from_secs(20)).map_err(Problem::of)?;
+    // The lock's file goes with the folder; the lock itself ends after it, so that nobody starts in between.
+    std::fs::remove_dir_all(&dir).map_err(|e| {
+        let code = if e.kind() == std::io::ErrorKind::PermissionDenied { Code::Permission } else { Code::Io };
+        Problem::new(code, format!("cannot remove {}: {e}", dir.display()))
+    })?;
+    drop(lock);
+    if dir.exists() {
+        return Err(Problem::new(Code::Io, format!("{} is still there", dir.display())));
+    }
+    Ok(Done::new("removed; checked: nothing of it is left", data))
+}
+
+fn confirm(session: &Session<'_>) -> Result<(), Problem> {
+    let needed = || {
+        Problem::new(Code::ConfirmationNeeded, "nothing was removed: nobody confirmed it")
+            .help("cargo xtask clean --yes")
+    };
+    if !std::io::stdin().is_terminal() {
+        return Err(needed());
+    }
+    session.out.note("type the project id to delete, or use --yes:");
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer).map_err(|_| needed())?;
+    if answer.trim() == session.home.folder.id() { Ok(()) } else { Err(needed()) }
+}

@@ -1,0 +1,207 @@
+//! `up`, `down`, `restart`: the server's life, its data kept throughout.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use streamproof::home::{Progress, Up, UpOptions};
+use streamproof::model::failure::Code;
+use streamproof::model::plan::Options;
+use streamproof::model::project::Project;
+use streamproof::provision::{self, Allow};
+use streamproof::server::node;
+use streamproof::server::node::Running;
+
+use super::session::{Session, interrupted, wait};
+use crate::flags::{DownFlags, EngineFlag, RestartFlags, UpFlags};
+use crate::output::Done;
+use crate::problem::Problem;
+
+pub(crate) fn up(session: &Session<'_>, flags: &UpFlags) -> Result<Done, Problem> {
+    let out = session.out;
+    let project = session.load()?;
+    let _lock = session.home.lock().map_err(Problem::of)?;
+    let options = UpOptions {
+        port: flags.port.clone(),
+        server_bin: flags.server_bin.clone(),
+        timeout: Duration::from_secs(flags.timeout),
+    };
+    if flags.recreate {
+        session.home.node.stop(Duration::from_secs(20)).map_err(Problem::of)?;
+    }
+    match flags.engine {
+        EngineFlag::Auto | EngineFlag::Process => {}
+    }
+    out.doing("looking for nats-server");
+    let up = start(session, &project, &options)?;
+    let mut code = None;
+    let mut applied = Value::Null;
+    if !flags.no_apply {
+        out.doing("bringing streams and consumers in line");
+        let connect = session.home.connect_to(&up.running, &project).map_err(Problem::of)?;
+        let allow = Allow { skip_refused: true, ..Allow::default() };
+        let journals = session.home.folder.state_dir().join("apply");
+        let brought = wait(async {
+            let js = session.js(&connect).await?;
+            provision::bring(&js, &project.desired, &Options::default(), &allow, &journals)
+                .await
+                .map_err(Problem::of)
+        })?;
+        for done in &brought.finished {
+            out.step("finished", done);
+        }
+        let made = brought.applied.done.len();
+        let total = brought.plan.steps.len();
+        out.step(
+            "apply",
+            &if made == 0 { format!("{total} in line") } else { format!("{made} of {total} changed") },
+        );
+        for left in &brought.applied.skipped {
+            out.warn(format!("{} {} was left as it is: {}", left.kind, left.name, left.notes.join("; ")));
+        }
+        if brought.after.pending > 0 {
+            code = Some(Code::Pending);
+            out.note("see what is pending: cargo xtask plan");
+        }
+        applied = json!({ "done": brought.applied.done, "skipped": brought.applied.skipped, "pending": brought.after.pending });
+    }
+    let running = &up.running;
+    let data = json!({
+        "url": running.url(),
+        "monitor": format!("http://{}", running.monitor_address()),
+        "engine": "process",
+        "already": up.already,
+        "nodes": [{
+            "name": session.home.node.name(),
+            "pid": running.pid,
+            "version": up.ready.version,
+            "store": session.home.node.store_dir(),
+        }],
+        "apply": applied,
+    });
+    if flags.foreground {
+        if !out.json {
+            out.line(&running.url());
+        }
+        follow_until_interrupted(session)?;
+        return Err(interrupted());
+    }
+    out.note("next: cargo xtask status · eval \"$(cargo xtask env)\"");
+    let done = Done::new(running.url(), data);
+    Ok(match code {
+        Some(code) => done.ending(code),
+        None => done,
+    })
+}
+
+fn start(session: &Session<'_>, project: &Project, options: &UpOptions) -> Result<Up, Problem> {
+    let out = session.out;
+    let node = session.home.node.clone();
+    let up = session
+        .home
+        .up(project, options, |progress| match progress {
+            Progress::Binary(binary) => {
+                for refusal in &binary.refused {
+                    if out.verbose > 0 {
+                        out.note(&format!("  not from {refusal}"));
+                    }
+                }
+                out.step("server", &format!("nats-server {} ({})", binary.version, binary.source));
+                out.doing("starting");
+            }
+            Progress::Started(running) => {
+                out.step(
+                    "start",
+                    &format!("{} pid {}, store {}", node.name(), running.pid, node.store_dir().display()),
+                );
+                out.doing("waiting until it is ready");
+            }
+        })
+        .map_err(Problem::of)?;
+    let running = &up.running;
+    if up.already {
+        out.step(
+            "running",
+            &format!("{} {}, pid {}, already up", node.name(), up.ready.version, running.pid),
+        );
+    } else {
+        let reached: Vec<String> =
+            up.ready.reached.iter().map(|(rung, took)| format!("{rung} {} ms", took.as_millis())).collect();
+        out.step(
+            "ready",
+            &format!(
+                "127.0.0.1:{} client, {} monitor: {}",
+                running.port,
+                running.monitor_port,
+                reached.join(" → ")
+            ),
+        );
+    }
+    Ok(up)
+}
+
+/// The recipe's own way: the log in the terminal, and Ctrl-C stops the server.
+fn follow_until_interrupted(session: &Session<'_>) -> Result<(), Problem> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let seen = stop.clone();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .map_err(|e| Problem::new(Code::Internal, format!("no runtime: {e}")))?;
+    runtime.spawn(async move {
+        _ = tokio::signal::ctrl_c().await;
+        seen.store(true, Ordering::Relaxed);
+    });
+    let home = &session.home;
+    node::follow(
+        &home.node,
+        20,
+        |line| session.out.note(line),
+        || !stop.load(Ordering::Relaxed) && matches!(home.node.running(), Ok(Some(_))),
+    )
+    .map_err(Problem::of)?;
+    home.node.stop(Duration::from_secs(20)).map_err(Problem::of)?;
+    session.out.step("stopped", "its data is kept");
+    Ok(())
+}
+
+pub(crate) fn down(session: &Session<'_>, flags: &DownFlags) -> Result<Done, Problem> {
+    let _lock = session.home.lock().map_err(Problem::of)?;
+    session.out.doing("stopping");
+    let stopped = session.home.node.stop(Duration::from_secs(flags.timeout)).map_err(Problem::of)?;
+    let text = match stopped {
+        None => "nothing of ours runs",
+        Some(false) => "stopped; its data is kept",
+        Some(true) => "killed: it did not stop in time; its data is kept",
+    };
+    if stopped == Some(true) {
+        session.out.warn("the server had to be killed");
+    }
+    Ok(Done::new(text, json!({ "stopped": stopped.is_some(), "killed": stopped == Some(true) })))
+}
+
+pub(crate) fn restart(session: &Session<'_>, flags: &RestartFlags) -> Result<Done, Problem> {
+    let project = session.load()?;
+    let _lock = session.home.lock().map_err(Problem::of)?;
+    let before = session.must_run()?;
+    session.out.doing("stopping");
+    if flags.kill {
+        session.home.node.kill().map_err(Problem::of)?;
+        session.out.step(
+            "killed",
+            &format!("pid {} (SIGKILL; the page cache is kept, so this is no power cut)", before.pid),
+        );
+    } else {
+        session.home.node.stop(Duration::from_secs(20)).map_err(Problem::of)?;
+        session.out.step("stopped", &format!("pid {}", before.pid));
+    }
+    let options = UpOptions { port: None, server_bin: None, timeout: Duration::from_secs(60) };
+    let up = start(session, &project, &options)?;
+    Ok(Done::new(up.running.url(), restarted(&before, &up.running, flags.kill)))
+}
+
+fn restarted(before: &Running, after: &Running, killed: bool) -> Value {
+    json!({ "url": after.url(), "killed": killed, "pid_before": before.pid, "pid": after.pid })
+}

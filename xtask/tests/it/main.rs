@@ -1,0 +1,7 @@
+//! The command line as a user meets it: snapshots of help, whole walks on real servers, and what keeps the house tidy.
+
+#![expect(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
+
+mod help;
+mod recipe;
+mod tidy;
