@@ -29,7 +29,8 @@ pub struct Defect {
     pub reproduction: &'static str,
 }
 
-/// The table. Only what has a reproduction is in it.
+/// The table. The rows are as the threads of nats-server tell them; **none has been reproduced here yet**, and the first
+/// versions that have a defect (`since`) are guesses where the thread does not say.
 pub const TABLE: &[Defect] = &[
     Defect {
         name: "first-seq-emptied",

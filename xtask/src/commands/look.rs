@@ -263,10 +263,11 @@ fn pretty(about: &Value) -> String {
 
 pub(crate) fn nats(session: &Session<'_>, flags: &NatsFlags) -> Result<Done, Problem> {
     let running = session.must_run()?;
-    let ended = std::process::Command::new("nats").args(&flags.args).env("NATS_URL", running.url()).status();
+    // `unchecked`: how it ended is looked at here, so that "not installed" and "failed" are told apart.
+    let ended = duct::cmd("nats", &flags.args).env("NATS_URL", running.url()).unchecked().run();
     match ended {
-        Ok(status) if status.success() => Ok(Done::new("", Value::Null)),
-        Ok(status) => Err(Problem::new(Code::ToolFailed, format!("nats ended with {status}"))),
+        Ok(end) if end.status.success() => Ok(Done::new("", Value::Null)),
+        Ok(end) => Err(Problem::new(Code::ToolFailed, format!("nats ended with {}", end.status))),
         Err(_) => Err(Problem::new(Code::ToolMissing, "the nats CLI is not installed").help(
             "go install github.com/nats-io/natscli/nats@latest\nor use: cargo xtask info, publish, consume",
         )),
