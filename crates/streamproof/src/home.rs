@@ -50,6 +50,14 @@ pub enum HomeError {
     /// No `jetstream.conf`.
     #[error("{} is missing", .0.display())]
     NoServerConf(PathBuf),
+    /// The server runs, at another port than the one asked for.
+    #[error("the server runs at port {running}, and {asked} was asked for")]
+    OtherPort {
+        /// Where it runs.
+        running: u16,
+        /// What was asked for.
+        asked: u16,
+    },
     /// A port that is none.
     #[error("{0:?} is no port: a number from 1 to 65535, or auto")]
     BadPort(String),
@@ -64,6 +72,7 @@ impl Failure for HomeError {
             HomeError::Secret { source, .. } => crate::folder::io_code(source),
             HomeError::NoServerConf(_) => Code::InvalidConfig,
             HomeError::BadPort(_) => Code::Usage,
+            HomeError::OtherPort { .. } => Code::AlreadyExists,
         }
     }
 
@@ -75,6 +84,9 @@ impl Failure for HomeError {
             HomeError::NoServerConf(_) => {
                 Some("cargo xtask init DIR   writes one to start from, in another folder".to_owned())
             }
+            HomeError::OtherPort { asked, .. } => Some(format!(
+                "cargo xtask up --recreate --port {asked}   starts it anew there, on the same data"
+            )),
             HomeError::Secret { .. } | HomeError::BadPort(_) => None,
         }
     }
@@ -181,7 +193,14 @@ impl Home {
         mut progress: impl FnMut(Progress),
     ) -> Result<Up, HomeError> {
         let credentials = self.credentials(project)?;
+        let asked = match options.port.as_deref() {
+            None | Some("auto") => None,
+            Some(text) => Some(parse_port(text)?),
+        };
         if let Some(running) = self.node.running()? {
+            if asked.is_some_and(|port| port != running.port) {
+                return Err(HomeError::OtherPort { running: running.port, asked: asked.unwrap_or_default() });
+            }
             let ready = self.node.wait_ready(&running, &credentials, Vec::new(), options.timeout)?;
             return Ok(Up { running, already: true, ready });
         }
@@ -272,11 +291,7 @@ impl Home {
         match flag {
             Some("auto") => Ok(free_ports()?),
             Some(text) => {
-                let port = text
-                    .parse()
-                    .ok()
-                    .filter(|p| *p > 0)
-                    .ok_or_else(|| HomeError::BadPort(text.to_owned()))?;
+                let port = parse_port(text)?;
                 Ok((port, monitor.unwrap_or_else(|| beside(port))))
             }
             None => {
@@ -303,6 +318,10 @@ impl Home {
         std::fs::write(&path, format!("{port} {monitor_port}\n"))
             .map_err(|source| FolderError::Io { action: "write", path, source }.into())
     }
+}
+
+fn parse_port(text: &str) -> Result<u16, HomeError> {
+    text.parse().ok().filter(|port| *port > 0).ok_or_else(|| HomeError::BadPort(text.to_owned()))
 }
 
 /// The monitoring port that goes with a client port: 8222 with 4222, and as far from it with any other.

@@ -170,6 +170,9 @@ fn bad_days_end_with_a_name_and_nothing_half_done() {
     assert_eq!(named(&["status"]), (3, "not-running".to_owned()));
     // Without somebody to ask, nothing is removed.
     project.ok(&["up", "--port", "auto"]);
+    // A server that runs is not moved, nor is the wish passed over in silence.
+    assert_eq!(named(&["up", "--port", &port]), (5, "already-exists".to_owned()));
+    assert_eq!(named(&["up", "--port", "70000"]), (2, "usage".to_owned()));
     assert_eq!(named(&["clean"]), (5, "confirmation-needed".to_owned()));
     assert_eq!(project.run(&["status"]).status.code(), Some(0));
 }
