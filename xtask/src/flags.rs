@@ -213,6 +213,9 @@ pub(crate) struct InfoFlags {
     pub(crate) stream: Option<String>,
     /// A consumer of it
     pub(crate) consumer: Option<String>,
+    /// Without times, random ids and the server's own marks: the same from run to run
+    #[arg(long)]
+    pub(crate) normalized: bool,
     #[command(flatten)]
     pub(crate) server: ServerFlags,
 }

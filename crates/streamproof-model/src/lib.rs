@@ -9,6 +9,7 @@ pub mod duration;
 pub mod failure;
 pub mod fields;
 pub mod finding;
+pub mod info;
 pub mod moment;
 pub mod normalize;
 pub mod op;

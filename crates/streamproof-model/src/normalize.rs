@@ -10,10 +10,13 @@ mod stream;
 
 use serde_json::{Map, Value};
 
+use crate::fields::Field;
 use crate::moment;
 use crate::version::Version;
 
+pub(crate) use consumer::in_form as consumer_in_form;
 pub use consumer::normalize_consumer;
+pub(crate) use stream::in_form as stream_in_form;
 pub use stream::normalize_stream;
 
 /// What of a server its defaults depend on.
@@ -96,4 +99,16 @@ fn settle_moment(config: &mut Map<String, Value>, key: &str) {
     if let Some(settled) = settled {
         config.insert(key.to_owned(), settled.into());
     }
+}
+
+/// Fields in the order of a table, so that two documents print alike; unknown ones last.
+fn in_order(full: &mut Map<String, Value>, table: &[Field]) {
+    let mut ordered = Map::new();
+    for field in table {
+        if let Some(value) = full.remove(field.name) {
+            ordered.insert(field.name.to_owned(), value);
+        }
+    }
+    ordered.append(full);
+    *full = ordered;
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use streamproof::model::failure::Code;
+use streamproof::model::info::{consumer_info, stream_info};
 use streamproof::model::plan::{Action, Options};
 use streamproof::provision::{self, inspect};
 use streamproof::server::{monitor, node};
@@ -212,43 +213,53 @@ pub(crate) fn count_messages(monitor_address: &str) -> Option<u64> {
 pub(crate) fn info(session: &Session<'_>, flags: &InfoFlags) -> Result<Done, Problem> {
     let project = session.load()?;
     let reached = session.reach(&flags.server, &project)?;
+    let of_stream = |about: Value| if flags.normalized { stream_info(&about) } else { about };
+    let of_consumer = |about: Value| if flags.normalized { consumer_info(&about) } else { about };
     wait(async {
         let js = session.js(&reached.connect).await?;
         match (&flags.stream, &flags.consumer) {
             (None, _) => {
-                let streams = inspect::streams(&js).await.map_err(Problem::of)?;
-                let mut rows =
-                    vec![["STREAM", "SUBJECTS", "MSGS", "BYTES", "CONSUMERS"].map(str::to_owned).to_vec()];
-                for stream in &streams {
-                    let state = |key: &str| stream["state"][key].as_u64().unwrap_or_default();
-                    let subjects: Vec<&str> = stream["config"]["subjects"]
-                        .as_array()
-                        .into_iter()
-                        .flatten()
-                        .filter_map(Value::as_str)
-                        .collect();
-                    rows.push(vec![
-                        stream["config"]["name"].as_str().unwrap_or_default().to_owned(),
-                        subjects.join(" "),
-                        state("messages").to_string(),
-                        size(state("bytes")),
-                        state("consumer_count").to_string(),
-                    ]);
-                }
-                let text = if streams.is_empty() { "no streams".to_owned() } else { columns(&rows) };
+                let mut streams = inspect::streams(&js).await.map_err(Problem::of)?;
+                streams = streams.into_iter().map(of_stream).collect();
+                streams.sort_by_key(|about| about["config"]["name"].to_string());
+                let text = match (streams.is_empty(), flags.normalized) {
+                    (true, _) => "no streams".to_owned(),
+                    (false, true) => pretty(&Value::Array(streams.clone())),
+                    (false, false) => overview(&streams),
+                };
                 Ok(Done::new(text, json!({ "streams": streams })))
             }
             (Some(stream), None) => {
-                let about = inspect::stream(&js, stream).await.map_err(Problem::of)?;
+                let about = of_stream(inspect::stream(&js, stream).await.map_err(Problem::of)?);
                 let consumers = inspect::consumers(&js, stream).await.map_err(Problem::of)?;
+                let mut consumers: Vec<Value> = consumers.into_iter().map(of_consumer).collect();
+                consumers.sort_by_key(|about| about["name"].to_string());
                 Ok(Done::new(pretty(&about), json!({ "stream": about, "consumers": consumers })))
             }
             (Some(stream), Some(consumer)) => {
-                let about = inspect::consumer(&js, stream, consumer).await.map_err(Problem::of)?;
+                let about = of_consumer(inspect::consumer(&js, stream, consumer).await.map_err(Problem::of)?);
                 Ok(Done::new(pretty(&about), json!({ "consumer": about })))
             }
         }
     })
+}
+
+/// A line a stream.
+fn overview(streams: &[Value]) -> String {
+    let mut rows = vec![["STREAM", "SUBJECTS", "MSGS", "BYTES", "CONSUMERS"].map(str::to_owned).to_vec()];
+    for stream in streams {
+        let state = |key: &str| stream["state"][key].as_u64().unwrap_or_default();
+        let subjects: Vec<&str> =
+            stream["config"]["subjects"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        rows.push(vec![
+            stream["config"]["name"].as_str().unwrap_or_default().to_owned(),
+            subjects.join(" "),
+            state("messages").to_string(),
+            size(state("bytes")),
+            state("consumer_count").to_string(),
+        ]);
+    }
+    columns(&rows)
 }
 
 /// An info for people: the configuration and the state, key by key, without what only machines read.

@@ -3,5 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
 
 mod help;
+mod pinned;
 mod recipe;
 mod tidy;

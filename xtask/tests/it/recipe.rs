@@ -6,23 +6,23 @@ use std::process::{Command, Output};
 use serde_json::Value;
 
 /// A project of its own in a temporary folder; what it started is gone when it is dropped.
-struct Project {
+pub(crate) struct Project {
     dir: tempfile::TempDir,
 }
 
 impl Project {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let project = Self { dir: tempfile::tempdir().unwrap() };
         let made = project.run(&["init", project.dir.path().to_str().unwrap()]);
         assert!(made.status.success(), "{made:?}");
         project
     }
 
-    fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.dir.path()
     }
 
-    fn run(&self, args: &[&str]) -> Output {
+    pub(crate) fn run(&self, args: &[&str]) -> Output {
         Command::new(env!("CARGO_BIN_EXE_xtask"))
             .args(args)
             .current_dir(self.path())
@@ -33,7 +33,7 @@ impl Project {
     }
 
     /// Runs a command that must end well, and gives its stdout.
-    fn ok(&self, args: &[&str]) -> String {
+    pub(crate) fn ok(&self, args: &[&str]) -> String {
         let out = self.run(args);
         let text = String::from_utf8_lossy(&out.stdout).into_owned();
         assert!(out.status.success(), "{args:?}: {text}\n{}", String::from_utf8_lossy(&out.stderr));
@@ -41,7 +41,7 @@ impl Project {
     }
 
     /// Runs a command with `--json`, and gives its one document.
-    fn json(&self, args: &[&str]) -> Value {
+    pub(crate) fn json(&self, args: &[&str]) -> Value {
         let out = self.run(&[args, &["--json"]].concat());
         serde_json::from_slice(&out.stdout)
             .unwrap_or_else(|e| panic!("{args:?}: {e}: {}", String::from_utf8_lossy(&out.stdout)))

@@ -3,7 +3,8 @@
 use serde_json::{Map, Value};
 
 use super::{
-    ServerFacts, default, drop_empty, integer, list_is_empty, settle_moment, sort, strip_metadata, text,
+    ServerFacts, default, drop_empty, in_order, integer, list_is_empty, settle_moment, sort, strip_metadata,
+    text,
 };
 use crate::fields::CONSUMER;
 use crate::version::Release;
@@ -51,8 +52,7 @@ pub fn normalize_consumer(
 ) -> Map<String, Value> {
     let version = &facts.version;
     let mut full = config.clone();
-    strip_metadata(&mut full);
-    drop_empty(&mut full, &[]);
+    in_form(&mut full);
     if let Some(durable) = full.get("durable_name").cloned() {
         full.insert("name".to_owned(), durable);
     }
@@ -128,22 +128,17 @@ pub fn normalize_consumer(
     if list_is_empty(&full, "filter_subjects") {
         full.remove("filter_subjects");
     }
-    settle_moment(&mut full, "opt_start_time");
-    settle_moment(&mut full, "pause_until");
-    sort(&mut full, "filter_subjects");
     drop_empty(&mut full, OMITTED_ZEROS);
-    in_order(&mut full);
+    in_order(&mut full, CONSUMER);
     full
 }
 
-/// Fields in the order of the table, so that two normalised documents print alike; unknown ones last.
-fn in_order(full: &mut Map<String, Value>) {
-    let mut ordered = Map::new();
-    for field in CONSUMER {
-        if let Some(value) = full.remove(field.name) {
-            ordered.insert(field.name.to_owned(), value);
-        }
-    }
-    ordered.append(full);
-    *full = ordered;
+/// The comparable form of a consumer's configuration, without any of the defaults.
+pub(crate) fn in_form(full: &mut Map<String, Value>) {
+    strip_metadata(full);
+    settle_moment(full, "opt_start_time");
+    settle_moment(full, "pause_until");
+    sort(full, "filter_subjects");
+    drop_empty(full, &[]);
+    in_order(full, CONSUMER);
 }

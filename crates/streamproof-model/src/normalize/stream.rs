@@ -3,7 +3,8 @@
 use serde_json::{Map, Value};
 
 use super::{
-    ServerFacts, default, drop_empty, flag, integer, list_is_empty, settle_moment, sort, strip_metadata, text,
+    ServerFacts, default, drop_empty, flag, in_order, integer, list_is_empty, settle_moment, sort,
+    strip_metadata, text,
 };
 use crate::fields::STREAM;
 use crate::version::Release;
@@ -36,19 +37,7 @@ pub fn normalize_stream(
 ) -> Map<String, Value> {
     let version = &facts.version;
     let mut full = config.clone();
-    strip_metadata(&mut full);
-    for key in ["placement", "consumer_limits", "mirror", "subject_transform", "republish"] {
-        if let Some(Value::Object(part)) = full.get_mut(key) {
-            part_in_form(key, part);
-        }
-    }
-    if let Some(Value::Array(sources)) = full.get_mut("sources") {
-        for source in sources.iter_mut().filter_map(Value::as_object_mut) {
-            part_in_form("source", source);
-        }
-    }
-    drop_empty(&mut full, &[]);
-
+    in_form(&mut full);
     let name = text(&full, "name").to_owned();
     let (mirror, sourced) = (full.contains_key("mirror"), !list_is_empty(&full, "sources"));
     for (key, value) in
@@ -113,11 +102,29 @@ pub fn normalize_stream(
     if let Some(Value::Object(republish)) = full.get_mut("republish") {
         default(republish, "src", ">");
     }
-    sort(&mut full, "subjects");
-    sort(&mut full, "sources");
     drop_empty(&mut full, OMITTED_ZEROS);
-    in_order(&mut full);
+    sort(&mut full, "subjects");
+    in_order(&mut full, STREAM);
     full
+}
+
+/// The comparable form of a stream's configuration, without any of the defaults.
+pub(crate) fn in_form(full: &mut Map<String, Value>) {
+    strip_metadata(full);
+    for key in ["placement", "consumer_limits", "mirror", "subject_transform", "republish"] {
+        if let Some(Value::Object(part)) = full.get_mut(key) {
+            part_in_form(key, part);
+        }
+    }
+    if let Some(Value::Array(sources)) = full.get_mut("sources") {
+        for source in sources.iter_mut().filter_map(Value::as_object_mut) {
+            part_in_form("source", source);
+        }
+    }
+    sort(full, "subjects");
+    sort(full, "sources");
+    drop_empty(full, &[]);
+    in_order(full, STREAM);
 }
 
 fn force_rollup(full: &mut Map<String, Value>) {
@@ -147,16 +154,4 @@ fn part_in_form(key: &str, part: &mut Map<String, Value>) {
     } else {
         drop_empty(part, &["opt_start_seq", "headers_only", "inactive_threshold", "max_ack_pending"]);
     }
-}
-
-/// Fields in the order of the table, so that two normalised documents print alike; unknown ones last.
-fn in_order(full: &mut Map<String, Value>) {
-    let mut ordered = Map::new();
-    for field in STREAM {
-        if let Some(value) = full.remove(field.name) {
-            ordered.insert(field.name.to_owned(), value);
-        }
-    }
-    ordered.append(full);
-    *full = ordered;
 }
