@@ -23,11 +23,8 @@ pub(crate) fn conclude(mut world: World<'_>) -> Verdict {
             world.inconclusive.push(format!("{} was asked for and not run", kind.name()));
         }
     }
-    let inconclusive: Vec<String> = faults
-        .iter()
-        .filter(|fault| fault.verdict == Cell::Inconclusive)
-        .map(|fault| format!("{} under {}: {}", fault.target, fault.fault, fault.bite))
-        .collect();
+    let inconclusive: Vec<String> =
+        faults.iter().filter(|fault| fault.verdict == Cell::Inconclusive).map(FaultVerdict::reason).collect();
     world.inconclusive.extend(inconclusive);
     let strict = world.context.strict;
     let worst = |cell: Cell| findings.iter().any(|finding| finding.verdict == cell);

@@ -122,6 +122,7 @@ impl Findings {
                     target: name(target),
                     expect: control.expect.clone(),
                     found: planted.found,
+                    beside: Vec::new(),
                 }
             })
             .collect()

@@ -16,6 +16,7 @@ mod eviction;
 mod findings;
 pub mod known;
 mod liveness;
+mod merge;
 mod messages;
 pub mod notation;
 
@@ -30,6 +31,7 @@ mod version;
 mod world;
 
 pub use context::{Accept, Context, SyncInterval};
+pub use merge::{controls, merge};
 pub use verdict::{
     Blame, Cell, ControlResult, Counts, EXAMPLES_MAX, Example, FaultVerdict, Finding, Invariant, Measure,
     NotProven, Overall, Verdict,

@@ -190,6 +190,20 @@ pub struct FaultVerdict {
     pub remedy: Option<String>,
 }
 
+impl FaultVerdict {
+    /// Why it is inconclusive, as [`Verdict::inconclusive`] tells it.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        format!("{} under {}: {}", self.target, self.fault, self.bite)
+    }
+
+    /// What showed that it bit, or why it did not; without how often.
+    #[must_use]
+    pub fn shown(&self) -> &str {
+        self.bite.split_once(": ").map_or(self.bite.as_str(), |(_, shown)| shown)
+    }
+}
+
 /// A kind of violation, of one target under one kind of fault.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Finding {
@@ -252,8 +266,11 @@ pub struct ControlResult {
     pub target: String,
     /// The invariant that had to find it.
     pub expect: String,
-    /// Whether it did.
+    /// Whether it did, and nothing else did.
     pub found: bool,
+    /// What was found on its stream beside it, or why it could not be looked for.
+    #[serde(default)]
+    pub beside: Vec<String>,
 }
 
 /// Something measured.

@@ -3,6 +3,7 @@
 mod benign;
 mod controls;
 mod invariants;
+mod merge;
 mod mutations;
 mod simulator;
 mod verdicts;
