@@ -9,7 +9,7 @@ use streamproof_crashfs::{Cut, Log, Profile, Rules, Tree, materialise, state};
 
 /// Whether to skip: never where FUSE is required.
 #[expect(clippy::print_stdout, reason = "a test that skips says so")]
-fn skipped() -> bool {
+pub(crate) fn skipped() -> bool {
     let Err(why) = available(false) else { return false };
     let required = std::env::var("STREAMPROOF_REQUIRE").unwrap_or_default();
     assert!(!required.split(',').any(|r| r.trim() == "fuse"), "FUSE is required: {why}");

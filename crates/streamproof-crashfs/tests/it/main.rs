@@ -3,4 +3,8 @@
 
 #[cfg(all(feature = "fuse", target_os = "linux"))]
 mod fuse;
+#[cfg(all(feature = "fuse", target_os = "linux"))]
+mod nats;
 mod profiles;
+#[cfg(all(feature = "fuse", target_os = "linux"))]
+mod server;
