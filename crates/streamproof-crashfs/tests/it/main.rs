@@ -8,3 +8,5 @@ mod nats;
 mod profiles;
 #[cfg(all(feature = "fuse", target_os = "linux"))]
 mod server;
+#[cfg(all(feature = "fuse", target_os = "linux"))]
+mod stale;
