@@ -31,7 +31,7 @@ mod version;
 mod world;
 
 pub use context::{Accept, Context, SyncInterval};
-pub use merge::{controls, merge};
+pub use merge::{Run, controls, merge};
 pub use verdict::{
     Blame, Cell, ControlResult, Counts, EXAMPLES_MAX, Example, FaultVerdict, Finding, Invariant, Measure,
     NotProven, Overall, Verdict,

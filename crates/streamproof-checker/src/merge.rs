@@ -2,10 +2,23 @@
 
 use crate::context::Context;
 use crate::verdict::{
-    Cell, ControlResult, Counts, EXAMPLES_MAX, FaultVerdict, Finding, Measure, Overall, Verdict,
+    Cell, ControlResult, Counts, EXAMPLES_MAX, FaultVerdict, Finding, Measure, NotProven, Overall, Verdict,
 };
 use std::collections::BTreeSet;
 use streamproof_model::op::FaultKind;
+
+/// What is known of a run beside its cases.
+#[derive(Debug, Clone, Default)]
+pub struct Run<'a> {
+    /// Its id.
+    pub id: &'a str,
+    /// Its seed.
+    pub seed: u64,
+    /// What its controls came to; without any, the run is inconclusive.
+    pub controls: Vec<ControlResult>,
+    /// What was asked for, or needed by the budget, and could not be run.
+    pub missing: &'a [NotProven],
+}
 
 /// Adds up the verdicts of the cases of one run. Each case must have been judged with nothing in [`Context::asked`]:
 /// whether what was asked for was run is decided here, over all of them.
@@ -13,16 +26,15 @@ use streamproof_model::op::FaultKind;
 /// A stream under a fault is inconclusive only if the fault bit in no case; a case that ended early makes the run
 /// inconclusive by itself.
 #[must_use]
-pub fn merge(
-    run: &str,
-    seed: u64,
-    cases: impl IntoIterator<Item = Verdict>,
-    controls: Vec<ControlResult>,
-    context: &Context,
-) -> Verdict {
-    let mut sum = empty(run, seed);
-    sum.controls = controls;
+pub fn merge(run: Run<'_>, cases: impl IntoIterator<Item = Verdict>, context: &Context) -> Verdict {
+    let mut sum = empty(run.id, run.seed);
+    sum.controls = run.controls;
     let (mut failed, mut not_proven, mut reasons) = (false, BTreeSet::new(), BTreeSet::new());
+    for missing in run.missing {
+        failed |= context.strict;
+        reasons.insert(format!("{}: {}", missing.what, missing.why));
+        not_proven.insert(missing.clone());
+    }
     for case in cases {
         failed |= case.verdict == Overall::Fail;
         if sum.server.is_empty() {

@@ -133,6 +133,17 @@ pub const TABLE: &[Row] = &[
     },
     Row {
         property: Property::Definitions,
+        levels: EVERY,
+        kinds: RESTARTING,
+        when: When::Memory,
+        since: ALWAYS,
+        promise: Promise::No,
+        source: "nats-server stream.go: only a stream of file storage has a meta.inf to come back from; seen: after a \
+                 restart the stream itself is gone",
+        remedy: Some(FILE),
+    },
+    Row {
+        property: Property::Definitions,
         levels: HOST,
         kinds: &[],
         when: When::Unsynced,
@@ -356,6 +367,7 @@ mod tests {
             (Property::Messages, FaultKind::Kill, &relaxed, SyncInterval::Default, Promise::No),
             (Property::Messages, FaultKind::Stop, &relaxed, SyncInterval::Default, Promise::Yes),
             (Property::Messages, FaultKind::Stop, &memory, SyncInterval::Always, Promise::No),
+            (Property::Definitions, FaultKind::Kill, &memory, SyncInterval::Always, Promise::No),
             (Property::Messages, FaultKind::Disconnect, &memory, SyncInterval::Always, Promise::Yes),
             (Property::Messages, FaultKind::PowerCutExt4, &file, SyncInterval::Default, Promise::No),
             (Property::Messages, FaultKind::PowerCutExt4, &file, SyncInterval::Always, Promise::Yes),

@@ -1,6 +1,14 @@
 //! restart-check: workload, faults, recorder, read-back, shrinker, report.
+//!
+//! [`trial::run`] is the whole of it: it runs the controls and then case after case ([`run::run_case`]), each on a scratch
+//! server of its own, judges every history and adds the verdicts up. Everything random follows from one seed.
 
+pub mod archive;
+pub mod budget;
 pub mod consume;
+pub mod controls;
+pub mod group;
+pub mod judge;
 pub mod nemesis;
 pub mod readback;
 pub mod recorder;
@@ -11,5 +19,6 @@ pub mod site;
 pub mod snapshot;
 pub mod subjects;
 pub mod target;
+pub mod trial;
 pub mod wire;
 pub mod workload;

@@ -17,19 +17,55 @@ const PAUSE: Duration = Duration::from_millis(400);
 /// What a fault may need beyond the server.
 #[derive(Debug, Default)]
 pub struct Arsenal {
-    /// The server to change to, for `upgrade` and `downgrade`.
-    pub other: Option<Binary>,
+    /// The server to change to, for `upgrade`.
+    pub upgrade: Option<Binary>,
+    /// The server to change to, for `downgrade`.
+    pub downgrade: Option<Binary>,
     /// Index files as they were at an earlier moment, by their path.
     stale: Vec<(PathBuf, Vec<u8>)>,
 }
 
 impl Arsenal {
+    /// With these servers to change to.
+    #[must_use]
+    pub fn new(upgrade: Option<Binary>, downgrade: Option<Binary>) -> Arsenal {
+        Arsenal { upgrade, downgrade, stale: Vec::new() }
+    }
+
     /// Remembers the recovery indexes as they are now: while the server is down after a graceful stop, or while it runs.
     pub fn keep_indexes(&mut self, store: &Path) {
         self.stale = indexes(store)
             .into_iter()
             .filter_map(|path| fs::read(&path).ok().map(|bytes| (path, bytes)))
             .collect();
+    }
+}
+
+impl Arsenal {
+    /// Why this fault cannot be brought about, if so.
+    ///
+    /// # Errors
+    /// With the reason.
+    pub fn can(&self, fault: FaultKind) -> Result<(), &'static str> {
+        match fault {
+            FaultKind::Upgrade if self.upgrade.is_none() => {
+                Err("it needs the other version: --upgrade-to VERSION")
+            }
+            FaultKind::Downgrade if self.downgrade.is_none() => {
+                Err("it needs the other version: --downgrade-to VERSION")
+            }
+            FaultKind::Stop
+            | FaultKind::Restarts
+            | FaultKind::Disconnect
+            | FaultKind::Kill
+            | FaultKind::KillAfterAck
+            | FaultKind::IndexLost
+            | FaultKind::IndexStale
+            | FaultKind::Pause
+            | FaultKind::Upgrade
+            | FaultKind::Downgrade => Ok(()),
+            _ => Err("it is not built yet"),
+        }
     }
 }
 
@@ -95,7 +131,7 @@ pub fn strike(
         }
         FaultKind::Upgrade | FaultKind::Downgrade => {
             server.stop()?;
-            match &arsenal.other {
+            match if fault == FaultKind::Upgrade { &arsenal.upgrade } else { &arsenal.downgrade } {
                 Some(binary) => server.set_binary(binary.clone()),
                 None => evidence.failed = Some("no other version was given".to_owned()),
             }

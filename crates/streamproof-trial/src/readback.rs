@@ -58,6 +58,13 @@ impl Site<'_> {
         result.map(|_| count)
     }
 
+    /// The read-back of a stream that is not there: nothing.
+    pub(crate) fn read_nothing(&mut self, phase: Phase) {
+        self.recorder.event(&Event::ReadBegin { stream: self.id, phase });
+        self.recorder.event(&Event::ReadEnd { stream: self.id, cut_short: None });
+        self.live.clear();
+    }
+
     fn read_batches(
         &mut self,
         info: &StreamSnapshot,

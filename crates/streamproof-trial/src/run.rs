@@ -123,6 +123,11 @@ pub fn run_case(
         let target = site.target.label.clone();
         site.connect().and_then(|()| site.create()).map_err(|source| CaseError::Create { target, source })?;
     }
+    if let Some(wire) = sites.first_mut().and_then(|site| site.wire.as_mut()) {
+        let target = "the streams".to_owned();
+        crate::snapshot::listing(wire, &recorder, Phase::Quiet)
+            .map_err(|source| CaseError::Create { target, source })?;
+    }
     let mut done = CaseDone::default();
     arsenal.keep_indexes(server.store_dir());
     for (number, leg) in case.legs.iter().enumerate() {
@@ -145,7 +150,15 @@ pub fn run_case(
                 recorder.flush()?;
                 return Err(CaseError::Cancelled);
             }
+            Err(Stuck::NotRecovered(why)) => {
+                done.stuck = Some(why);
+                break;
+            }
+            Err(Stuck::Gone) => break,
             Err(Stuck::Why(why)) => {
+                // Not by a fault of ours: what was to follow is unknown, and what the server's end means is not decided here.
+                let what = format!("leg {} of case {:x}", number + 1, case.seed);
+                recorder.event(&Event::NotProven { what, why: why.clone(), required: true });
                 done.stuck = Some(why);
                 break;
             }
@@ -156,9 +169,27 @@ pub fn run_case(
     Ok(done)
 }
 
-enum Stuck {
+#[derive(Debug)]
+pub(crate) enum Stuck {
     Cancelled,
+    /// The server did not come back, and that is recorded.
+    NotRecovered(String),
+    /// A stream is gone, as the read-back has recorded: there is nothing left to go on with.
+    Gone,
+    /// The connection ended where no fault had cut it.
     Why(String),
+}
+
+impl Stuck {
+    /// As a site would say it.
+    pub(crate) fn halt(self) -> Halt {
+        match self {
+            Stuck::Cancelled => Halt::Cancelled,
+            // A stream that is gone has been recorded as such.
+            Stuck::Gone => Halt::Gone("a stream is gone".to_owned()),
+            Stuck::NotRecovered(why) | Stuck::Why(why) => Halt::Gone(why),
+        }
+    }
 }
 
 impl From<Halt> for Stuck {
@@ -263,7 +294,7 @@ fn run_leg(
         Err(error) => {
             let why = error.to_string();
             recorder.event(&Event::NotRecovered { fault: number, why: why.clone() });
-            return Err(Stuck::Why(why));
+            return Err(Stuck::NotRecovered(why));
         }
     };
     recorder.event(&Event::Recovered {
@@ -276,7 +307,7 @@ fn run_leg(
 }
 
 /// Looks at everything, in the order that shows most: the listing, the infos, and only then the messages.
-fn recover(
+pub(crate) fn recover(
     leg: &Leg,
     sites: &mut [Site<'_>],
     recorder: &Recorder,
@@ -297,9 +328,15 @@ fn recover(
         if cancel.load(Ordering::Relaxed) {
             return Err(Stuck::Cancelled);
         }
-        if let Some(info) = info {
-            site.read_back(info, Phase::After, batches)?;
+        match info {
+            Some(info) => {
+                site.read_back(info, Phase::After, batches)?;
+            }
+            None => site.read_nothing(Phase::After),
         }
+    }
+    if infos.iter().any(Option::is_none) {
+        return Err(Stuck::Gone);
     }
     if leg.canary {
         let ended: Vec<Result<(), Halt>> = std::thread::scope(|scope| {

@@ -9,6 +9,9 @@ use crate::recorder::Recorder;
 use crate::site::{CALL_LIMIT, Site};
 use crate::wire::{Wire, WireError};
 
+/// `err_code` of a stream that is not there (nats-server errors.json, `JSStreamNotFoundErr`).
+const STREAM_NOT_FOUND: u64 = 10059;
+
 /// Lists every stream and its consumers; records and returns it.
 ///
 /// # Errors
@@ -46,15 +49,15 @@ fn names(wire: &mut Wire, subject: &str, key: &str) -> Result<Vec<String>, WireE
 
 impl Site<'_> {
     /// Takes and records the state and configuration of the stream and its consumers. What is missing is not an error here:
-    /// the listing shows it.
+    /// the listing shows it; `None` is a stream that the server says it does not have.
     ///
     /// # Errors
-    /// [`WireError`], when the server does not answer at all.
+    /// [`WireError`], when the server does not answer, or with anything else than an info.
     pub fn snapshot(&mut self, phase: Phase) -> Result<Option<StreamSnapshot>, WireError> {
         let name = self.target.name.clone();
         let info = match self.api(&format!("STREAM.INFO.{name}"), &Value::Null) {
             Ok(info) => info,
-            Err(WireError::Api { .. } | WireError::Timeout { .. }) => return Ok(None),
+            Err(WireError::Api { code: STREAM_NOT_FOUND, .. }) => return Ok(None),
             Err(error) => return Err(error),
         };
         let source = if phase == Phase::After { ConfigSource::After } else { ConfigSource::Before };

@@ -10,7 +10,7 @@ use streamproof_model::desired::{Desired, Kind};
 pub const ACK_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// What could not be run as written, and so stays unproven.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct NotProven {
     /// What.
     pub what: String,

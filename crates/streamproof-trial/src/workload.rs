@@ -490,7 +490,12 @@ impl Schedule {
                 self.queue.clone_from(&self.faults);
                 self.seed.shuffle(&mut self.queue);
             }
-            faults.extend(self.queue.pop());
+            // The version changes at most once each way: a second time it would already be the other one.
+            let once = |fault: &FaultKind| matches!(fault, FaultKind::Upgrade | FaultKind::Downgrade);
+            match self.queue.pop() {
+                Some(fault) if once(&fault) && faults.contains(&fault) => break,
+                fault => faults.extend(fault),
+            }
         }
         faults
     }

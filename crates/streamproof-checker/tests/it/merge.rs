@@ -1,7 +1,7 @@
 //! Many cases, one verdict.
 
 use crate::judge;
-use streamproof_checker::{Cell, Context, ControlResult, Overall, Verdict, controls, merge};
+use streamproof_checker::{Cell, Context, ControlResult, NotProven, Overall, Run, Verdict, controls, merge};
 use streamproof_model::op::{FaultKind, Level};
 
 const GOOD: &str = "stream S\n pub S a 0.0 -> 1\n fault kill\n read S after: 1=a:0.0\n finished";
@@ -19,9 +19,13 @@ fn found() -> Vec<ControlResult> {
     }]
 }
 
+fn run(controls: Vec<ControlResult>) -> Run<'static> {
+    Run { id: "r", seed: 7, controls, missing: &[] }
+}
+
 fn merged(histories: &[&str], context: &Context) -> Verdict {
     let cases = histories.iter().map(|history| judge(history, context));
-    merge("r", 7, cases, found(), context)
+    merge(run(found()), cases, context)
 }
 
 #[test]
@@ -49,7 +53,7 @@ fn a_case_that_ended_early_and_no_case_at_all_prove_nothing() {
     let torn = GOOD.replace("\n finished", "");
     assert_eq!(merged(&[GOOD, &torn], &Context::default()).verdict, Overall::Inconclusive);
     assert_eq!(merged(&[], &Context::default()).verdict, Overall::Inconclusive);
-    let verdict = merge("r", 7, [judge(GOOD, &Context::default())], Vec::new(), &Context::default());
+    let verdict = merge(run(Vec::new()), [judge(GOOD, &Context::default())], &Context::default());
     assert_eq!(verdict.verdict, Overall::Inconclusive);
 }
 
@@ -57,10 +61,22 @@ fn a_case_that_ended_early_and_no_case_at_all_prove_nothing() {
 fn what_was_asked_for_is_looked_for_in_all_cases() {
     let asked = Context { asked: vec![FaultKind::Kill], ..Context::default() };
     let cases = || [judge(GOOD, &Context::default()), judge(CUT, &Context::default())];
-    let verdict = merge("r", 7, cases(), found(), &asked);
+    let verdict = merge(run(found()), cases(), &asked);
     assert_eq!(verdict.verdict, Overall::Unprotected, "{:?}", verdict.inconclusive);
     let asked = Context { asked: vec![FaultKind::Upgrade], ..Context::default() };
-    assert_eq!(merge("r", 7, cases(), found(), &asked).verdict, Overall::Inconclusive);
+    assert_eq!(merge(run(found()), cases(), &asked).verdict, Overall::Inconclusive);
+}
+
+#[test]
+fn what_could_not_be_run_is_never_a_pass() {
+    let missing = [NotProven { what: "survive host-crash".into(), why: "not built".into() }];
+    let of = |context: &Context| {
+        let run = Run { missing: &missing, ..run(found()) };
+        merge(run, [judge(GOOD, &Context::default())], context)
+    };
+    let verdict = of(&Context::default());
+    assert_eq!((verdict.verdict, verdict.not_proven.contains(&missing[0])), (Overall::Inconclusive, true));
+    assert_eq!(of(&Context { strict: true, ..Context::default() }).verdict, Overall::Fail);
 }
 
 #[test]
@@ -82,7 +98,6 @@ fn a_control_is_found_by_exactly_its_invariant() {
     assert!(!result.found && result.beside[0].starts_with("M1 "), "{result:?}");
     let torn = judge(&format!("{history} read S after: 2=a:0.1"), &Context::default());
     assert!(!controls(&torn)[0].found);
-    let verdict =
-        merge("r", 7, [judge(GOOD, &Context::default())], controls(&with_more), &Context::default());
+    let verdict = merge(run(controls(&with_more)), [judge(GOOD, &Context::default())], &Context::default());
     assert_eq!(verdict.verdict, Overall::SelfCheckFailed);
 }

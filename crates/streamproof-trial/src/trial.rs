@@ -1,0 +1,449 @@
+//! A whole run: the controls, then case after case on servers of their own, each judged as it ends, and one verdict.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant, SystemTime};
+
+use streamproof_checker::{Context, Overall, Run, Verdict, controls, merge};
+use streamproof_model::failure::{Code, Failure};
+use streamproof_model::op::{FaultKind, Level};
+use streamproof_model::project::Project;
+use streamproof_server::acquire::Binary;
+use streamproof_server::wire::Credentials;
+use streamproof_server::{Scratch, ServerError};
+
+use crate::archive::{Archive, Record, ServerRecord, write_json};
+use crate::budget;
+use crate::controls::run_controls;
+use crate::group::{Group, groups};
+use crate::judge::{JudgeError, judge};
+use crate::nemesis::Arsenal;
+use crate::run::{CaseError, Setup, run_case};
+use crate::seed::Seed;
+use crate::target::{NotProven, targets};
+use crate::wire::{Login, WireError};
+use crate::workload::{Scale, Schedule, case};
+
+/// A scratch server with a few thousand messages is ready in milliseconds; this is far beyond what a busy machine needs.
+const READY_LIMIT: Duration = Duration::from_secs(20);
+
+/// How long a run searches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Length {
+    /// Each fault on each stream, and not much more: within 10 s on a small project.
+    Quick,
+    /// Each fault on each stream several times: within 30 s on a small project.
+    Default,
+    /// For so long, or until something fails.
+    For(Duration),
+}
+
+impl Length {
+    /// After this, no more cases once each fault has bitten each stream; and after that, none in any case.
+    fn limits(self) -> (Duration, Duration) {
+        match self {
+            Length::Quick => (Duration::from_secs(4), Duration::from_millis(8_500)),
+            Length::Default => (Duration::from_secs(18), Duration::from_secs(26)),
+            Length::For(time) => (time, time),
+        }
+    }
+}
+
+/// What a run is asked.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Everything random follows from it.
+    pub seed: u64,
+    /// How long to search.
+    pub length: Length,
+    /// The faults; empty for the default ones.
+    pub faults: Vec<FaultKind>,
+    /// What must survive, in place of what the files say.
+    pub survive: Option<BTreeSet<Level>>,
+    /// *Unprotected* and *not proven* fail too.
+    pub strict: bool,
+    /// The nats-server.
+    pub binary: Binary,
+    /// The nats-server to upgrade to.
+    pub upgrade_to: Option<Binary>,
+    /// The nats-server to downgrade to.
+    pub downgrade_to: Option<Binary>,
+    /// The project's `jetstream.conf`, where it has one.
+    pub server_conf: Option<PathBuf>,
+    /// How to log in, where that file asks for it.
+    pub credentials: Credentials,
+    /// The folder that the run's own folder is made in.
+    pub runs: PathBuf,
+}
+
+/// What a run came to.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// What held.
+    pub verdict: Verdict,
+    /// What was run.
+    pub record: Record,
+    /// The run's folder.
+    pub folder: PathBuf,
+}
+
+/// How far a run is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Cases so far; 0 while the controls run.
+    pub cases: u32,
+    /// Restarts after which everything was read back and judged.
+    pub restarts: u64,
+    /// Violations so far, whatever they are worth.
+    pub violations: u64,
+    /// How long it has been running.
+    pub elapsed: Duration,
+}
+
+/// Why there is no verdict.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrialError {
+    /// There is nothing to check.
+    #[error("nats-config/ declares no stream, bucket or object store: there is nothing to check")]
+    NoStreams,
+    /// None of the faults can be run here.
+    #[error("none of the faults can be run here: {0}")]
+    NoFaults(String),
+    /// A way to log in that the trial does not know.
+    #[error(
+        "`[connect]` names an nkey or a creds file; the trial logs in with a user, a password or a token only"
+    )]
+    Login,
+    /// The server could not be had, or did not start at all.
+    #[error(transparent)]
+    Server(ServerError),
+    /// The server refuses a stream or consumer as its file has it.
+    #[error("nats-server refuses {target} as its file has it: {source}")]
+    Refused {
+        /// The stream.
+        target: String,
+        /// What it said.
+        source: WireError,
+    },
+    /// Another failure of a case.
+    #[error(transparent)]
+    Case(CaseError),
+    /// A history cannot be judged.
+    #[error(transparent)]
+    Judge(#[from] JudgeError),
+    /// The run's folder.
+    #[error("cannot {action} {}: {source}", .path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// Cancelled; what was recorded is kept.
+    #[error("interrupted; what was recorded is in {}", .0.display())]
+    Cancelled(PathBuf),
+}
+
+impl Failure for TrialError {
+    fn code(&self) -> Code {
+        match self {
+            TrialError::NoStreams => Code::InvalidConfig,
+            TrialError::NoFaults(_) => Code::Inconclusive,
+            TrialError::Login => Code::Unsupported,
+            TrialError::Server(error) | TrialError::Case(CaseError::Server(error)) => error.code(),
+            TrialError::Refused { .. } => Code::ServerRefused,
+            TrialError::Case(_) => Code::Internal,
+            TrialError::Judge(error) => error.code(),
+            TrialError::Io { source, .. } => match source.kind() {
+                std::io::ErrorKind::PermissionDenied => Code::Permission,
+                std::io::ErrorKind::StorageFull => Code::DiskFull,
+                std::io::ErrorKind::InvalidData | std::io::ErrorKind::NotFound => Code::InvalidHistory,
+                _ => Code::Io,
+            },
+            TrialError::Cancelled(_) => Code::Interrupted,
+        }
+    }
+
+    fn help(&self) -> Option<String> {
+        match self {
+            TrialError::Server(error) => error.help(),
+            TrialError::Refused { .. } => {
+                Some("cargo xtask validate   shows what is wrong with the files".to_owned())
+            }
+            TrialError::NoStreams => Some("add one as nats-config/streams/<STREAM>.json".to_owned()),
+            _ => None,
+        }
+    }
+}
+
+impl From<CaseError> for TrialError {
+    fn from(error: CaseError) -> Self {
+        match error {
+            CaseError::Server(error) => TrialError::Server(error),
+            CaseError::Create { target, source } => TrialError::Refused { target, source },
+            other => TrialError::Case(other),
+        }
+    }
+}
+
+/// Runs the controls and the cases, and judges them.
+///
+/// # Errors
+/// [`TrialError`]. What was lost is no error but a verdict.
+pub fn run(
+    options: &Options,
+    project: &Project,
+    cancel: &AtomicBool,
+    mut progress: impl FnMut(Progress),
+) -> Result<Outcome, TrialError> {
+    let began = Instant::now();
+    let began_ns = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| i64::try_from(since.as_nanos()).unwrap_or(0));
+    let (targets, notes) = targets(&project.desired);
+    if targets.is_empty() {
+        return Err(TrialError::NoStreams);
+    }
+    let login = login(&options.credentials)?;
+    let mut arsenal = Arsenal::new(options.upgrade_to.clone(), options.downgrade_to.clone());
+    let mut context = budget::context(project, options.survive.as_ref(), options.strict);
+    let (faults, missing) = budget::faults(&options.faults, &context, project, &arsenal);
+    if faults.is_empty() {
+        let why = missing.iter().map(|note| format!("{}: {}", note.what, note.why));
+        return Err(TrialError::NoFaults(why.collect::<Vec<_>>().join("; ")));
+    }
+    context.asked.clone_from(&options.faults);
+    let (archive, id) = Archive::create(&options.runs, &run_id(began_ns, options.seed))
+        .map_err(io("create", &options.runs))?;
+    let mut record = Record {
+        format: Record::FORMAT,
+        id: id.clone(),
+        seed: options.seed,
+        server: ServerRecord::of(&options.binary),
+        upgrade_to: options.upgrade_to.as_ref().map(ServerRecord::of),
+        downgrade_to: options.downgrade_to.as_ref().map(ServerRecord::of),
+        faults: faults.clone(),
+        context,
+        missing,
+        cases: 0,
+        ended: false,
+        took_ms: 0,
+    };
+    archive.write_record(&record).map_err(io("write", archive.folder()))?;
+    let cancelled = |error: TrialError| match error {
+        TrialError::Case(CaseError::Cancelled) => TrialError::Cancelled(archive.folder().to_owned()),
+        other => other,
+    };
+    let of_case = Context { asked: Vec::new(), ..record.context.clone() };
+
+    run_controls(&options.binary, options.seed, &id, &archive.controls(), began_ns, cancel)
+        .map_err(|error| cancelled(error.into()))?;
+    let mut search = Search::new(groups(&targets), &faults, options);
+    let mut verdicts: Vec<Verdict> = Vec::new();
+    let (mut restarts, mut violations) = (0, 0);
+    progress(Progress { cases: 0, restarts, violations, elapsed: began.elapsed() });
+    while let Some(next) = search.next(began.elapsed()) {
+        let number = record.cases + 1;
+        let group = &search.groups[next.group];
+        let scale = Scale::for_targets(group.targets.len());
+        let todo = case(&group.targets, &next.faults, next.seed, scale);
+        write_json(&archive.case(number), &todo).map_err(io("write", &archive.case(number)))?;
+        let mut server = scratch(options)?;
+        let setup =
+            Setup { targets: &group.targets, notes: &notes, login: login.clone(), run_id: &id, cancel };
+        let started = Instant::now();
+        let done = run_case(&setup, &todo, &mut server, &mut arsenal, &archive.history(number), began_ns);
+        record.cases = number;
+        let stuck = match done {
+            Ok(done) => done.stuck.is_some(),
+            Err(error) => {
+                record.took_ms = began.elapsed().as_millis() as u64;
+                archive.write_record(&record).map_err(io("write", archive.folder()))?;
+                return Err(cancelled(error.into()));
+            }
+        };
+        let verdict = judge(&archive.history(number), &of_case)?;
+        if stuck || !matches!(verdict.verdict, Overall::Pass | Overall::Accepted) {
+            // What the server said of it belongs to the finding; a log that cannot be copied takes nothing from it.
+            fs::copy(server.log_path(), archive.log(number)).ok();
+        }
+        restarts += verdict.restarts_verified;
+        violations += verdict.findings.iter().map(|finding| finding.count).sum::<u64>();
+        search.learn(next.group, &verdict, started.elapsed());
+        verdicts.push(verdict);
+        progress(Progress { cases: number, restarts, violations, elapsed: began.elapsed() });
+    }
+    record.ended = true;
+    record.took_ms = began.elapsed().as_millis() as u64;
+    archive.write_record(&record).map_err(io("write", archive.folder()))?;
+    let verdict = conclude(&archive, &record, verdicts)?;
+    Ok(Outcome { verdict, record, folder: archive.folder().to_owned() })
+}
+
+/// Judges a stored run again.
+///
+/// # Errors
+/// [`TrialError::Io`] or [`TrialError::Judge`]: no run, or one that cannot be read.
+pub fn judge_again(folder: &Path) -> Result<Outcome, TrialError> {
+    let archive = Archive::open(folder);
+    let record = archive.record().map_err(io("read the run in", folder))?;
+    let of_case = Context { asked: Vec::new(), ..record.context.clone() };
+    let verdicts = (1..=record.cases)
+        .map(|number| judge(&archive.history(number), &of_case))
+        .collect::<Result<Vec<_>, _>>()?;
+    let verdict = conclude(&archive, &record, verdicts)?;
+    Ok(Outcome { verdict, record, folder: folder.to_owned() })
+}
+
+fn conclude(archive: &Archive, record: &Record, cases: Vec<Verdict>) -> Result<Verdict, TrialError> {
+    let of_controls = judge(&archive.controls(), &Context::default())?;
+    let mut missing: Vec<streamproof_checker::NotProven> = record.missing.iter().map(note).collect();
+    if !record.ended {
+        missing.push(streamproof_checker::NotProven {
+            what: "the rest of the run".to_owned(),
+            why: "it was cut off".to_owned(),
+        });
+    }
+    let run = Run { id: &record.id, seed: record.seed, controls: controls(&of_controls), missing: &missing };
+    let verdict = merge(run, cases, &record.context);
+    archive.write_verdict(&verdict).map_err(io("write", archive.folder()))?;
+    Ok(verdict)
+}
+
+fn note(note: &NotProven) -> streamproof_checker::NotProven {
+    streamproof_checker::NotProven { what: note.what.clone(), why: note.why.clone() }
+}
+
+fn scratch(options: &Options) -> Result<Scratch, TrialError> {
+    let mut builder = Scratch::builder()
+        .binary(options.binary.clone())
+        .credentials(options.credentials.clone())
+        .timeout(READY_LIMIT);
+    if let Some(path) = &options.server_conf {
+        builder = builder.config_file(path);
+    }
+    builder.start().map_err(TrialError::Server)
+}
+
+fn login(credentials: &Credentials) -> Result<Login, TrialError> {
+    Ok(match credentials {
+        Credentials::None => Login::default(),
+        Credentials::UserPassword { user, password } => {
+            Login { user: Some(user.clone()), password: Some(password.clone()), token: None }
+        }
+        Credentials::Token(token) => Login { token: Some(token.clone()), ..Login::default() },
+        Credentials::Nkey(_) | Credentials::CredsFile(_) => return Err(TrialError::Login),
+    })
+}
+
+/// `20261124-131502-<seed>`: sorts by time, and the seed is what one wants to copy.
+fn run_id(began_ns: i64, seed: u64) -> String {
+    let time = jiff::Timestamp::from_nanosecond(i128::from(began_ns)).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    let digits: String = time.to_string().chars().take(19).filter(char::is_ascii_digit).collect();
+    format!("{}-{}-{seed}", &digits[..8.min(digits.len())], digits.get(8..).unwrap_or_default())
+}
+
+fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> TrialError {
+    let path = path.to_owned();
+    move |source| TrialError::Io { action, path, source }
+}
+
+/// Which case comes next, and when it is enough.
+#[derive(Debug)]
+struct Search {
+    groups: Vec<Group>,
+    schedules: Vec<Schedule>,
+    /// Of each group: the faults that have not yet bitten, by stream.
+    open: Vec<BTreeMap<String, BTreeSet<FaultKind>>>,
+    length: Length,
+    root: Seed,
+    number: u32,
+    turn: usize,
+    longest: Duration,
+    failed: bool,
+}
+
+/// The next case.
+#[derive(Debug)]
+struct Next {
+    group: usize,
+    faults: Vec<FaultKind>,
+    seed: u64,
+}
+
+impl Search {
+    fn new(groups: Vec<Group>, faults: &[FaultKind], options: &Options) -> Search {
+        let root = Seed::new(options.seed);
+        let of = |group: &Group| group.faults(faults);
+        Search {
+            schedules: groups
+                .iter()
+                .enumerate()
+                .map(|(number, group)| {
+                    Schedule::new(&of(group), root.part(&format!("group {number}")).draw())
+                })
+                .collect(),
+            open: groups
+                .iter()
+                .map(|group| {
+                    let faults: BTreeSet<FaultKind> = of(group).into_iter().collect();
+                    group.targets.iter().map(|target| (target.name.clone(), faults.clone())).collect()
+                })
+                .collect(),
+            groups,
+            length: options.length,
+            root,
+            number: 0,
+            turn: 0,
+            longest: Duration::ZERO,
+            failed: false,
+        }
+    }
+
+    fn next(&mut self, elapsed: Duration) -> Option<Next> {
+        let (enough, most) = self.length.limits();
+        let is_open =
+            |open: &BTreeMap<String, BTreeSet<FaultKind>>| open.values().any(|faults| !faults.is_empty());
+        let covered = !self.open.iter().any(is_open);
+        let searching = matches!(self.length, Length::For(_));
+        let done = elapsed >= most
+            || (self.failed && (searching || covered))
+            || (covered && (elapsed >= enough || (!searching && elapsed + self.longest > most)));
+        // At least one case, however short the time.
+        if done && self.number > 0 {
+            return None;
+        }
+        let turns = (0..self.groups.len()).map(|step| (self.turn + step) % self.groups.len());
+        let group = turns
+            .clone()
+            .find(|group| covered || is_open(&self.open[*group]))
+            .or_else(|| turns.clone().next())?;
+        self.turn = (group + 1) % self.groups.len();
+        self.number += 1;
+        let mut faults = self.schedules[group].next_case();
+        if self.groups[group].memory {
+            // Up to the first restart, after which there is nothing left to go on with.
+            let end = faults.iter().position(|fault| fault.restarts()).map_or(faults.len(), |at| at + 1);
+            faults.truncate(end);
+        }
+        let seed = self.root.part(&format!("case {}", self.number)).draw();
+        Some(Next { group, faults, seed })
+    }
+
+    fn learn(&mut self, group: usize, verdict: &Verdict, took: Duration) {
+        self.longest = self.longest.max(took);
+        self.failed |= verdict.verdict == Overall::Fail;
+        for fault in verdict.faults.iter().filter(|fault| fault.bites > 0) {
+            if let (Some(kind), Some(open)) =
+                (FaultKind::named(&fault.fault), self.open[group].get_mut(&fault.target))
+            {
+                open.remove(&kind);
+            }
+        }
+    }
+}
