@@ -16,6 +16,10 @@ down:
 test:
     cargo test --workspace
 
+# throughput and latency of a release build, every message counted; `just bench --peer` beside the nats CLI
+bench *FLAGS:
+    cargo xtask bench {{FLAGS}}
+
 # remove all that is ours, then the build
 clean:
     cargo xtask clean --yes

@@ -127,6 +127,8 @@ pub(crate) enum Command {
     Apply(ApplyFlags),
     /// Write what a live server has into nats-config/
     Export(ExportFlags),
+    /// Measure throughput and latency, every message counted; with --peer beside the `nats` CLI
+    Bench(BenchFlags),
     /// Stop the server and remove its data and all else that is ours; nats-config/ stays
     Clean(CleanFlags),
     /// A nats-config/ to start from, in any folder
@@ -324,6 +326,60 @@ pub(crate) struct ExportFlags {
     /// Overwrite files that differ
     #[arg(long)]
     pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) server: ServerFlags,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchFlags {
+    /// What to measure; without it, everything
+    #[arg(value_name = "MEASURE", value_parser = ["publish-ack", "publish-fast", "consume-explicit", "consume-ack-all", "consume-double-ack", "end-to-end"])]
+    pub(crate) measures: Vec<String>,
+    /// Messages in each round
+    #[arg(long, value_name = "N", default_value_t = 500_000)]
+    pub(crate) msgs: u64,
+    /// Size of the body in bytes; several separated by commas
+    #[arg(long, value_name = "BYTES", value_delimiter = ',', default_value = "128")]
+    pub(crate) size: Vec<usize>,
+    /// In flight at most, for each client; several separated by commas
+    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "1000")]
+    pub(crate) window: Vec<usize>,
+    /// Clients that share the messages, each on its own connection; several separated by commas
+    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "1")]
+    pub(crate) clients: Vec<usize>,
+    /// How often each is measured; the median counts
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub(crate) rounds: usize,
+    /// Messages a second for end-to-end
+    #[arg(long, value_name = "N", default_value_t = 1_000)]
+    pub(crate) rate: u64,
+    /// How long each round of end-to-end takes
+    #[arg(long, value_name = "SECONDS", default_value_t = 5)]
+    pub(crate) seconds: u64,
+    /// Measure `nats bench` too, in turn, on the same server and stream
+    #[arg(long)]
+    pub(crate) peer: bool,
+    /// The `nats` CLI to measure
+    #[arg(long, value_name = "PATH", env = "STREAMPROOF_NATS", default_value = "nats")]
+    pub(crate) nats: PathBuf,
+    /// Start a server for it with this sync_interval (`always`, `10s`) instead of nats-server's default of 2m
+    #[arg(long, value_name = "INTERVAL", conflicts_with_all = ["config", "server", "context"])]
+    pub(crate) sync: Option<String>,
+    /// Start a server for it with nats-config/jetstream.conf
+    #[arg(long, conflicts_with_all = ["server", "context"])]
+    pub(crate) config: bool,
+    /// Measure the server that is up
+    #[arg(long, conflicts_with_all = ["sync", "config", "server", "context"])]
+    pub(crate) live: bool,
+    /// Save the report
+    #[arg(long, value_name = "FILE")]
+    pub(crate) save: Option<PathBuf>,
+    /// Hold this run against a saved report
+    #[arg(long, value_name = "FILE")]
+    pub(crate) compare: Option<PathBuf>,
+    /// Measure with this build, even if it is not a release build; its numbers say nothing
+    #[arg(long)]
+    pub(crate) as_built: bool,
     #[command(flatten)]
     pub(crate) server: ServerFlags,
 }

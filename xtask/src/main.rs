@@ -14,7 +14,11 @@ fn main() -> ExitCode {
     let out = output::Out::new(&cli.global);
     trace(cli.global.verbose);
     let name = commands::name(&cli.command);
-    let result = commands::run(&cli, &out);
+    let result = match commands::elsewhere(&cli, &out) {
+        Ok(Some(status)) => return ExitCode::from(status),
+        Ok(None) => commands::run(&cli, &out),
+        Err(problem) => Err(problem),
+    };
     ExitCode::from(out.end(name, result).status())
 }
 

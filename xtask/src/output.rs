@@ -102,6 +102,19 @@ impl Out {
         bar.set_message(text.to_owned());
     }
 
+    /// Shows how far it is, on a terminal only.
+    pub(crate) fn progress(&self, text: &str, done: u64, of: u64) {
+        self.doing(text);
+        let live = self.live.borrow();
+        let Some(bar) = live.as_ref() else { return };
+        let template = if of > 0 { "{spinner} {msg}  {bar:24} {percent:>3} %" } else { "{spinner} {msg}" };
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        bar.set_length(of);
+        bar.set_position(done);
+    }
+
     /// A step is done: its name, what came of it, and how long it took since the one before.
     pub(crate) fn step(&self, name: &str, text: &str) {
         self.clear();

@@ -180,7 +180,26 @@ impl Connect {
     }
 
     async fn client_named(&self, name: &str) -> Result<Client, ConnectError> {
-        let mut options = ConnectOptions::new().name(name).connection_timeout(CONNECT_TIMEOUT);
+        let urls: Vec<String> = self.url.split(',').map(|u| u.trim().to_owned()).collect();
+        self.options()?.name(name).connect(urls).await.map_err(|error| {
+            let reason = error.to_string();
+            let url = self.url.clone();
+            if error.kind() == async_nats::ConnectErrorKind::AuthorizationViolation
+                || error.kind() == async_nats::ConnectErrorKind::Authentication
+            {
+                ConnectError::Denied { url, reason }
+            } else {
+                ConnectError::Unreachable { url, reason }
+            }
+        })
+    }
+
+    /// What a connection is made with, for who makes its own.
+    ///
+    /// # Errors
+    /// [`ConnectError::Secret`].
+    pub fn options(&self) -> Result<ConnectOptions, ConnectError> {
+        let mut options = ConnectOptions::new().connection_timeout(CONNECT_TIMEOUT);
         if let Some(file) = &self.creds {
             let text = read(file)?;
             options = options
@@ -199,18 +218,24 @@ impl Connect {
         if let (Some(cert), Some(key)) = (&self.tlscert, &self.tlskey) {
             options = options.add_client_certificate(cert.clone(), key.clone());
         }
-        let urls: Vec<String> = self.url.split(',').map(|u| u.trim().to_owned()).collect();
-        options.connect(urls).await.map_err(|error| {
-            let reason = error.to_string();
-            let url = self.url.clone();
-            if error.kind() == async_nats::ConnectErrorKind::AuthorizationViolation
-                || error.kind() == async_nats::ConnectErrorKind::Authentication
-            {
-                ConnectError::Denied { url, reason }
-            } else {
-                ConnectError::Unreachable { url, reason }
-            }
-        })
+        Ok(options)
+    }
+
+    /// The same for the `nats` CLI, as variables of its environment: a secret is in no command line.
+    #[must_use]
+    pub fn cli_environment(&self) -> Vec<(String, String)> {
+        let file = |path: &Option<PathBuf>| path.as_ref().map(|p| p.display().to_string());
+        let all = [
+            ("NATS_CREDS", file(&self.creds)),
+            ("NATS_NKEY", file(&self.nkey)),
+            ("NATS_USER", self.user.clone()),
+            ("NATS_PASSWORD", self.password.clone().filter(|_| self.user.is_some())),
+            ("NATS_TOKEN", self.token.clone()),
+            ("NATS_CA", file(&self.tlsca)),
+            ("NATS_CERT", file(&self.tlscert)),
+            ("NATS_KEY", file(&self.tlskey)),
+        ];
+        all.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
     }
 
     /// The JetStream context on a connection, in the domain if one was named.

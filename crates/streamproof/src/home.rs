@@ -237,10 +237,14 @@ impl Home {
     /// # Errors
     /// [`HomeError::Secret`].
     pub fn connect_to(&self, running: &Running, project: &Project) -> Result<Connect, HomeError> {
+        self.connect_at(running.url(), project)
+    }
+
+    pub(crate) fn connect_at(&self, url: String, project: &Project) -> Result<Connect, HomeError> {
         let c = &project.settings.connect;
         let path = |p: &Option<String>| p.as_ref().map(|p| self.folder.root().join(p));
         Ok(Connect {
-            url: running.url(),
+            url,
             creds: path(&c.creds),
             nkey: path(&c.nkey),
             user: c.user.clone(),
@@ -262,7 +266,7 @@ impl Home {
         }
     }
 
-    fn credentials(&self, project: &Project) -> Result<Credentials, HomeError> {
+    pub(crate) fn credentials(&self, project: &Project) -> Result<Credentials, HomeError> {
         let c = &project.settings.connect;
         if let Some(creds) = &c.creds {
             return Ok(Credentials::CredsFile(self.folder.root().join(creds)));

@@ -7,6 +7,7 @@ pub use streamproof_model as model;
 pub use streamproof_provision as provision;
 pub use streamproof_server as server;
 
+pub mod bench;
 pub mod connect;
 pub mod folder;
 pub mod home;

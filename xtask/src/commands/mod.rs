@@ -1,6 +1,7 @@
 //! One file a command, or a family of commands; here only which is which.
 
 mod apply;
+mod bench;
 mod clean;
 mod completions;
 mod doctor;
@@ -37,9 +38,18 @@ pub(crate) fn name(command: &Command) -> &'static str {
         Command::Plan(_) => "plan",
         Command::Apply(_) => "apply",
         Command::Export(_) => "export",
+        Command::Bench(_) => "bench",
         Command::Clean(_) => "clean",
         Command::Init(_) => "init",
         Command::Completions(_) => "completions",
+    }
+}
+
+/// Has another build of this program do it, where that is asked for: its status, as it has answered all by itself.
+pub(crate) fn elsewhere(cli: &Cli, out: &Out) -> Result<Option<u8>, Problem> {
+    match &cli.command {
+        Command::Bench(flags) => bench::in_release(out, flags),
+        _ => Ok(None),
     }
 }
 
@@ -64,6 +74,7 @@ pub(crate) fn run(cli: &Cli, out: &Out) -> Result<Done, Problem> {
         Command::Plan(flags) => apply::plan(&session()?, flags),
         Command::Apply(flags) => apply::apply(&session()?, flags),
         Command::Export(flags) => apply::export(&session()?, flags),
+        Command::Bench(flags) => bench::run(&session()?, flags),
         Command::Clean(flags) => clean::run(&session()?, flags),
         Command::Init(flags) => init::run(flags),
         Command::Completions(flags) => completions::run(flags),

@@ -1,0 +1,270 @@
+//! What was measured: medians, their spread, ratios, and a comparison with an earlier report.
+
+use serde::{Deserialize, Serialize};
+
+use crate::sample::Sample;
+use crate::settings::Shape;
+
+/// A whole run.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Report {
+    /// On which server.
+    pub server: Server,
+    /// The `nats` CLI that was measured beside it, as it names itself.
+    pub peer: Option<String>,
+    /// One for each measure, size, window and number of clients.
+    pub measures: Vec<Measured>,
+}
+
+/// The server that was measured on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Server {
+    /// Its version.
+    pub version: String,
+    /// Its address.
+    pub url: String,
+    /// How it is configured, as far as it matters, in the words of whoever started it.
+    pub about: String,
+    /// The processors of the machine of the client.
+    pub cores: usize,
+}
+
+/// One measure.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Measured {
+    /// Its name.
+    pub name: String,
+    /// Size of the body.
+    pub size_bytes: usize,
+    /// In flight at most, for each client.
+    pub window: usize,
+    /// How many clients.
+    pub clients: usize,
+    /// How often it was measured.
+    pub rounds: usize,
+    /// This client.
+    #[serde(flatten)]
+    pub ours: Side,
+    /// The peer.
+    pub peer: Option<Side>,
+    /// Messages a second of ours, in those of the peer.
+    pub ratio: Option<f64>,
+    /// Client processor time of ours, in that of the peer.
+    pub cpu_ratio: Option<f64>,
+    /// Whether every message is accounted for, in every round.
+    pub counted: bool,
+    /// What does not add up.
+    pub miscounts: Vec<String>,
+}
+
+/// The numbers of one side: medians over the rounds.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Side {
+    /// Messages in each round.
+    pub msgs: u64,
+    /// The median.
+    pub msgs_per_s: f64,
+    /// The slowest round.
+    pub msgs_per_s_least: f64,
+    /// The fastest round.
+    pub msgs_per_s_most: f64,
+    /// Processor seconds of the client for a million messages.
+    pub client_cpu_s_per_million: Option<f64>,
+    /// Processor seconds of the server for a million messages.
+    pub server_cpu_s_per_million: Option<f64>,
+    /// Publish to ack, or publish to delivery; over all rounds.
+    pub latency_us: Option<LatencyUs>,
+}
+
+/// Latencies in microseconds, each at most 6.25 % too high.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LatencyUs {
+    /// Half stay at or below.
+    pub p50: u64,
+    /// Nine of ten stay at or below.
+    pub p90: u64,
+    /// 99 of 100 stay at or below.
+    pub p99: u64,
+    /// 999 of 1000 stay at or below.
+    pub p99_9: u64,
+    /// The largest.
+    pub max: u64,
+}
+
+/// A measure now, and the same one in an earlier report.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Compared {
+    /// Its name.
+    pub name: String,
+    /// Size of the body.
+    pub size_bytes: usize,
+    /// In flight at most.
+    pub window: usize,
+    /// How many clients.
+    pub clients: usize,
+    /// Messages a second now.
+    pub msgs_per_s: f64,
+    /// Messages a second then.
+    pub before: f64,
+    /// Now in those of then.
+    pub ratio: f64,
+    /// Whether the rounds of both overlap: then the difference may be chance.
+    pub within_spread: bool,
+}
+
+impl Report {
+    /// Each measure that an earlier report has, too.
+    #[must_use]
+    pub fn compare(&self, earlier: &Report) -> Vec<Compared> {
+        let same = |a: &Measured, b: &Measured| {
+            (&a.name, a.size_bytes, a.window, a.clients) == (&b.name, b.size_bytes, b.window, b.clients)
+        };
+        self.measures
+            .iter()
+            .filter_map(|now| {
+                let before = &earlier.measures.iter().find(|then| same(now, then))?.ours;
+                let (least, most) = (now.ours.msgs_per_s_least, now.ours.msgs_per_s_most);
+                Some(Compared {
+                    name: now.name.clone(),
+                    size_bytes: now.size_bytes,
+                    window: now.window,
+                    clients: now.clients,
+                    msgs_per_s: now.ours.msgs_per_s,
+                    before: before.msgs_per_s,
+                    ratio: now.ours.msgs_per_s / before.msgs_per_s,
+                    within_spread: least <= before.msgs_per_s_most && most >= before.msgs_per_s_least,
+                })
+            })
+            .collect()
+    }
+
+    /// Whether every message of every measure is accounted for.
+    #[must_use]
+    pub fn counted(&self) -> bool {
+        self.measures.iter().all(|m| m.counted)
+    }
+}
+
+impl Measured {
+    pub(crate) fn new(name: &str, shape: Shape, ours: &[Sample], peer: &[Sample]) -> Self {
+        let miscounts: Vec<String> = ours
+            .iter()
+            .flat_map(|s| s.miscounts.clone())
+            .chain(peer.iter().flat_map(|s| s.miscounts.iter().map(|m| format!("of the peer: {m}"))))
+            .collect();
+        let own = Side::new(ours);
+        let peer = (!peer.is_empty()).then(|| Side::new(peer));
+        Measured {
+            name: name.to_owned(),
+            size_bytes: shape.size_bytes,
+            window: shape.window,
+            clients: shape.clients,
+            rounds: ours.len(),
+            ratio: peer.as_ref().map(|p| own.msgs_per_s / p.msgs_per_s),
+            cpu_ratio: peer
+                .as_ref()
+                .and_then(|p| Some(own.client_cpu_s_per_million? / p.client_cpu_s_per_million?)),
+            ours: own,
+            peer,
+            counted: miscounts.is_empty(),
+            miscounts,
+        }
+    }
+}
+
+impl Side {
+    fn new(samples: &[Sample]) -> Self {
+        let rates: Vec<f64> = samples.iter().map(Sample::msgs_per_s).collect();
+        let cpu = |f: fn(&Sample) -> Option<std::time::Duration>| {
+            let each = samples.iter().map(|s| Some(f(s)?.as_secs_f64() * 1e6 / s.msgs as f64));
+            each.collect::<Option<Vec<f64>>>().map(|each| median(&each))
+        };
+        let mut histograms = samples.iter().filter_map(|s| s.latency.clone());
+        let latency = histograms.next().map(|mut first| {
+            histograms.for_each(|h| first.merge(&h));
+            first
+        });
+        Side {
+            msgs: samples.first().map_or(0, |s| s.msgs),
+            msgs_per_s: median(&rates),
+            msgs_per_s_least: rates.iter().copied().fold(f64::INFINITY, f64::min),
+            msgs_per_s_most: rates.iter().copied().fold(0.0, f64::max),
+            client_cpu_s_per_million: cpu(|s| s.client_cpu),
+            server_cpu_s_per_million: cpu(|s| s.server_cpu),
+            latency_us: latency.map(|h| {
+                let us = |q: f64| u64::try_from(h.quantile(q).as_micros()).unwrap_or(u64::MAX);
+                LatencyUs { p50: us(0.5), p90: us(0.9), p99: us(0.99), p99_9: us(0.999), max: us(1.0) }
+            }),
+        }
+    }
+}
+
+/// The middle one, or the mean of the two in the middle; 0 of nothing.
+fn median(numbers: &[f64]) -> f64 {
+    let mut sorted = numbers.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    match sorted.len() {
+        0 => 0.0,
+        n if n % 2 == 1 => sorted[n / 2],
+        n => f64::midpoint(sorted[n / 2 - 1], sorted[n / 2]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn sample(milliseconds: u64, cpu_ms: u64) -> Sample {
+        Sample {
+            msgs: 1000,
+            took: Duration::from_millis(milliseconds),
+            client_cpu: Some(Duration::from_millis(cpu_ms)),
+            server_cpu: None,
+            latency: None,
+            miscounts: Vec::new(),
+        }
+    }
+
+    fn measured(ours: &[Sample], peer: &[Sample]) -> Measured {
+        Measured::new("m", Shape { size_bytes: 128, window: 500, clients: 1 }, ours, peer)
+    }
+
+    #[test]
+    fn the_median_counts_on_both_sides() {
+        let ours = [sample(100, 10), sample(900, 90), sample(200, 20)];
+        let peer = [sample(400, 40), sample(300, 30), sample(800, 160)];
+        let m = measured(&ours, &peer);
+        assert_eq!((m.ours.msgs_per_s, m.ours.msgs_per_s_most), (5000.0, 10_000.0));
+        assert_eq!(m.ratio, Some(2.0));
+        assert_eq!(m.cpu_ratio, Some(0.5));
+        assert_eq!(m.ours.server_cpu_s_per_million, None);
+        assert!(m.counted);
+        assert_eq!(median(&[1.0, 4.0, 2.0, 3.0]), 2.5);
+    }
+
+    #[test]
+    fn a_miscount_of_either_side_is_told() {
+        let mut wrong = sample(100, 10);
+        wrong.expect("messages in the stream", 1000, 999);
+        let m = measured(&[sample(100, 10)], &[wrong]);
+        assert!(!m.counted);
+        assert_eq!(m.miscounts, ["of the peer: messages in the stream: 999 instead of 1000"]);
+    }
+
+    #[test]
+    fn a_saved_report_is_read_back_and_compared() {
+        let server = Server { version: "2".into(), url: "u".into(), about: "a".into(), cores: 2 };
+        let report = |ms: &[u64]| Report {
+            server: server.clone(),
+            peer: None,
+            measures: vec![measured(&ms.iter().map(|ms| sample(*ms, 1)).collect::<Vec<_>>(), &[])],
+        };
+        let then = serde_json::to_string(&report(&[100, 110, 120])).unwrap();
+        let then: Report = serde_json::from_str(&then).unwrap();
+        let slower = report(&[200, 220, 240]).compare(&then);
+        assert_eq!((slower[0].ratio, slower[0].within_spread), (0.5, false));
+        assert!(report(&[115, 130, 140]).compare(&then)[0].within_spread);
+        assert!(report(&[1]).compare(&Report { server, peer: None, measures: Vec::new() }).is_empty());
+    }
+}

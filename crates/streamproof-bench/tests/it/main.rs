@@ -1,0 +1,122 @@
+//! The measurements against real servers. What they measure is not looked at: that they count is.
+
+#![expect(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::ConnectOptions;
+use async_nats::jetstream;
+use streamproof_bench::{BenchError, Measure, Progress, Report, Settings, Target, run};
+use streamproof_server::Scratch;
+
+fn target(server: &Scratch) -> Target {
+    Target {
+        url: server.url(),
+        options: ConnectOptions::new(),
+        peer_env: Vec::new(),
+        server_pid: server.pid(),
+        about: "scratch".to_owned(),
+    }
+}
+
+fn settings(measures: &[Measure], work_dir: &Path) -> Settings {
+    Settings {
+        measures: measures.to_vec(),
+        msgs: 2_000,
+        sizes_bytes: vec![64],
+        windows: vec![100],
+        clients: vec![1, 3],
+        rounds: 2,
+        rate_per_second: 500,
+        end_to_end_seconds: 1,
+        peer: None,
+        work_dir: work_dir.to_owned(),
+    }
+}
+
+fn names(report: &Report) -> Vec<(&str, usize)> {
+    report.measures.iter().map(|m| (m.name.as_str(), m.clients)).collect()
+}
+
+/// The streams that the server has, as the server says.
+fn streams(server: &Scratch) -> usize {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+        let client = async_nats::connect(server.url()).await.unwrap();
+        jetstream::new(client).query_account().await.unwrap().streams
+    })
+}
+
+#[test]
+fn every_measure_counts_every_message_and_leaves_nothing() {
+    let server = Scratch::new().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let report =
+        run(&settings(&Measure::ALL, dir.path()), &target(&server), &Arc::new(Progress::default())).unwrap();
+    let each = [1, 3].map(|clients| Measure::ALL[..5].iter().map(move |m| (m.name(), clients)));
+    let mut want: Vec<(&str, usize)> = each.into_iter().flatten().chain([("end-to-end", 1)]).collect();
+    let mut got = names(&report);
+    want.sort_unstable();
+    got.sort_unstable();
+    assert_eq!(got, want);
+    for m in &report.measures {
+        assert!(m.counted, "{}: {:?}", m.name, m.miscounts);
+        assert!(m.ours.msgs_per_s > 0.0 && m.peer.is_none() && m.ratio.is_none());
+        let timed = matches!(m.name.as_str(), "publish-ack" | "end-to-end");
+        assert_eq!(m.ours.latency_us.as_ref().is_some_and(|l| l.p50 > 0 && l.p99_9 <= l.max), timed);
+        assert_eq!(m.ours.server_cpu_s_per_million.is_some(), cfg!(target_os = "linux"));
+    }
+    assert_eq!(streams(&server), 0);
+}
+
+#[test]
+fn a_server_without_fast_batches_is_measured_without_them() {
+    let server = Scratch::builder().version("2.12.1".parse().unwrap()).start().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let mut settings = settings(&[Measure::PublishAck, Measure::PublishFast], dir.path());
+    settings.clients = vec![1];
+    let report = run(&settings, &target(&server), &Arc::new(Progress::default())).unwrap();
+    assert_eq!(names(&report), [("publish-ack", 1)]);
+}
+
+#[test]
+fn a_word_ends_it_and_the_stream_goes_with_it() {
+    let server = Scratch::new().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let mut settings = settings(&[Measure::PublishAck], dir.path());
+    (settings.msgs, settings.rounds) = (1_000_000, 100);
+    let progress = Arc::new(Progress::default());
+    let (watched, target) = (progress.clone(), target(&server));
+    let measuring = std::thread::spawn(move || run(&settings, &target, &watched));
+    let moves = || match progress.snapshot().done {
+        0 => Err("nothing done"),
+        _ => Ok(()),
+    };
+    streamproof_server::poll::until(Duration::from_millis(1), Duration::from_secs(20), moves).unwrap();
+    progress.stop();
+    assert!(matches!(measuring.join().unwrap(), Err(BenchError::Interrupted)));
+    assert_eq!(streams(&server), 0);
+}
+
+#[test]
+fn what_cannot_be_measured_is_refused_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let nowhere = Target {
+        url: "nats://127.0.0.1:1".to_owned(),
+        options: ConnectOptions::new(),
+        peer_env: Vec::new(),
+        server_pid: None,
+        about: String::new(),
+    };
+    let asked = |change: fn(&mut Settings)| {
+        let mut settings = settings(&[Measure::PublishAck], dir.path());
+        change(&mut settings);
+        run(&settings, &nowhere, &Arc::default()).unwrap_err()
+    };
+    assert!(matches!(asked(|s| s.sizes_bytes = vec![7]), BenchError::Setting { asked: 7, least: 8, .. }));
+    assert!(matches!(asked(|s| s.clients = vec![0]), BenchError::Setting { asked: 0, .. }));
+    assert!(matches!(asked(|s| s.windows = vec![40_000]), BenchError::Setting { .. }));
+    assert!(matches!(asked(|s| s.peer = Some("/nowhere/nats".into())), BenchError::NoPeer { .. }));
+    assert!(matches!(asked(|_| ()), BenchError::Unreachable { .. }));
+}
