@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Mutex;
+use std::time::Duration;
 use streamproof_model::desired::Kind;
 use streamproof_model::plan::{Action, Bound, Document, Effect, Plan, Step, config_digest};
 
@@ -306,6 +307,12 @@ fn document(step: &Step) -> Result<&Document, ProvisionError> {
     })
 }
 
+/// How often, and how far apart, a stream is tried to be made where another was just removed: the server removes the folder of
+/// the old one, and with the last stream that of all streams, behind its answer; until then it has no place for the new one and
+/// says 10049 (seen on 2.10.25 and 2.15.1).
+const CREATE_TRIES: u32 = 100;
+const CREATE_PAUSE: Duration = Duration::from_millis(50);
+
 /// `STREAM.CREATE` or `STREAM.UPDATE`.
 pub(crate) async fn write_stream(
     js: &Js,
@@ -318,7 +325,17 @@ pub(crate) async fn write_stream(
     if how.pedantic {
         body.insert("pedantic".into(), true.into());
     }
-    js.request_at_level(&format!("STREAM.{verb}.{name}"), &Value::Object(body), how.level).await
+    let subject = format!("STREAM.{verb}.{name}");
+    let body = Value::Object(body);
+    for _ in 1..CREATE_TRIES {
+        match js.request_at_level(&subject, &body, how.level).await {
+            Err(ProvisionError::Refused { err_code: 10049, .. }) if verb == "CREATE" => {
+                tokio::time::sleep(CREATE_PAUSE).await;
+            }
+            other => return other,
+        }
+    }
+    js.request_at_level(&subject, &body, how.level).await
 }
 
 /// `CONSUMER.CREATE` with the action that says what is meant: never create-or-update, which would silently take over a

@@ -15,7 +15,6 @@ use serde_json::{Value, json};
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 use streamproof_model::plan::{ConsumerSeen, Document, Restore, Step, resumed, without_server_marks};
 
 /// Where a replacement is made to end in the middle, by tests: at the n-th boundary between two things that it does.
@@ -372,18 +371,7 @@ async fn build(
     Ok(notes)
 }
 
-/// How often, and how far apart, a stream is tried to be made where an old one of that name was just removed: the folder of
-/// the old one is removed behind the answer, and until then the server has no place for the new one (10049).
-const CREATE_TRIES: u32 = 100;
-const CREATE_PAUSE: Duration = Duration::from_millis(50);
-
 pub(crate) async fn create_stream(js: &Js, document: &Document, how: Sending) -> Result<(), ProvisionError> {
-    for _ in 1..CREATE_TRIES {
-        match write_stream(js, "CREATE", document, how).await {
-            Err(ProvisionError::Refused { err_code: 10049, .. }) => tokio::time::sleep(CREATE_PAUSE).await,
-            other => return other.map(drop),
-        }
-    }
     write_stream(js, "CREATE", document, how).await.map(drop)
 }
 

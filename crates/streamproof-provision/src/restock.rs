@@ -11,6 +11,7 @@ use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
+use streamproof_model::plan::Document;
 
 /// Headers that make the server do something when a message is published with them, and cannot be replayed.
 const NOT_REPLAYED: [&str; 6] = [
@@ -43,7 +44,7 @@ pub(crate) async fn copy(
     if first > 1 {
         open.insert("first_seq".into(), first.into());
     }
-    create_stream(js, &open, plain(journal)).await?;
+    create_empty(js, journal, &open, first).await?;
     halt.here()?;
     // Where interest decides what is kept, the consumers have to be there before the messages.
     let mut notes = consumers(js, journal, true).await?;
@@ -83,6 +84,30 @@ pub(crate) async fn copy(
         ));
     }
     Ok(notes)
+}
+
+/// How often, and how far apart, a stream is made anew that came up with messages in it.
+const EMPTY_TRIES: u32 = 40;
+const EMPTY_PAUSE: Duration = Duration::from_millis(100);
+
+/// Makes the stream and sees that it is empty. A stream that was deleted twice in short order and made again can come back with
+/// its old messages: the second delete cannot move the store's folder aside while the first one's is still being removed
+/// (`fileStore.Delete`: the rename to `.<STREAM>`), so the blocks stay where the new stream looks for them. Seen on 2.15.1.
+async fn create_empty(js: &Js, journal: &Journal, open: &Document, first: u64) -> Result<(), ProvisionError> {
+    for _ in 1..EMPTY_TRIES {
+        create_stream(js, open, plain(journal)).await?;
+        let seen = state(js, &journal.stream).await?;
+        if seen.messages == 0 && seen.last_seq + 1 == first {
+            return Ok(());
+        }
+        js.request(&format!("STREAM.DELETE.{}", journal.stream), &Value::Null).await?;
+        tokio::time::sleep(EMPTY_PAUSE).await;
+    }
+    Err(ProvisionError::RestoreIncomplete {
+        name: journal.stream.clone(),
+        cause: "the server makes it with messages of the old one in it".into(),
+        backup: journal.nonce.clone(),
+    })
 }
 
 /// The subject of what fills the holes of a stream until they are made holes again.

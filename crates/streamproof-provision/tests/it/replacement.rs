@@ -125,10 +125,10 @@ async fn a_replacement_ended_at_any_boundary_is_finished_by_the_next() {
         (stream("file", "limits"), stream("file", "workqueue"), "S"),
         (stream("file", "interest"), stream("file", "interest"), "S/C"),
     ] {
-        let ground = Ground::new().await;
         let mut ends = 0;
         for boundary in 0.. {
-            let _ = ground.js.request("STREAM.DELETE.S", &Value::Null).await;
+            // A server of its own: a stream deleted twice in short order and made again can come back with old messages.
+            let ground = Ground::new().await;
             scene(&ground, &from, 12).await;
             let (before, at) = (messages(&ground.js, "S").await, floor(&ground.js).await);
             let waiting = if target == "S/C" { 9 } else { 512 };
@@ -166,9 +166,8 @@ async fn a_replacement_ended_at_any_boundary_is_finished_by_the_next() {
 /// Drops the future at random moments: nothing of it is told.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replacement_dropped_at_any_moment_loses_nothing() {
-    let ground = Ground::new().await;
     for try_number in 0..25u64 {
-        let _ = ground.js.request("STREAM.DELETE.S", &Value::Null).await;
+        let ground = Ground::new().await;
         scene(&ground, &stream("file", "limits"), 12).await;
         let (before, at) = (messages(&ground.js, "S").await, floor(&ground.js).await);
         let files = [
