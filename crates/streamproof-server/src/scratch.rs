@@ -375,7 +375,10 @@ impl Scratch {
         let lock_path = self.folder.path().join("LOCK");
         let lock = std::fs::File::options().create(true).truncate(false).write(true).open(&lock_path);
         let lock = lock.doing("open", &lock_path)?;
-        lock.try_lock().map_err(std::io::Error::from).doing("lock", &lock_path)?;
+        // A process that is being started at the same time holds a copy of every open file until its own exec has closed it: on a
+        // busy machine that can outlive the server that was just killed.
+        let locked = poll::until(Pace::QUICK, LOCK_BOUND, || lock.try_lock());
+        locked.map_err(|timed_out| std::io::Error::from(timed_out.last)).doing("lock", &lock_path)?;
         let port =
             |known: fn(Ports) -> u16| self.ports.map_or("-1".to_owned(), |ports| known(ports).to_string());
         let mut program = self.settings.wrapper.clone();
@@ -622,6 +625,9 @@ impl Drop for Scratch {
 
 /// How long the kernel may take to end a killed process: it may be writing to a slow disk.
 const KILL_BOUND: Duration = Duration::from_secs(30);
+
+/// How long a lock that was ours is waited for: an exec takes a millisecond, a busy machine makes more of it.
+const LOCK_BOUND: Duration = Duration::from_secs(5);
 
 /// How long a port that was ours is waited for.
 const PORT_BOUND: Duration = Duration::from_secs(10);
