@@ -84,10 +84,12 @@ pub(crate) struct ServerFlags {
 /// Where the server runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum EngineFlag {
-    /// A plain process, until containers can be run too
+    /// Docker where an engine answers, else a plain process
     Auto,
     /// A plain process
     Process,
+    /// A container
+    Docker,
 }
 
 #[derive(Debug, Subcommand)]
@@ -139,7 +141,7 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct UpFlags {
-    /// Where the server runs: a plain process is what there is now
+    /// Where the server runs; the choice is kept until it is changed
     #[arg(long, value_enum, env = "STREAMPROOF_ENGINE", default_value = "auto")]
     pub(crate) engine: EngineFlag,
     /// Client port, or `auto` for any free one; remembered

@@ -12,6 +12,7 @@
 
 pub mod acquire;
 mod config;
+pub mod container;
 pub mod disk;
 pub mod docker;
 pub mod environment;

@@ -1,4 +1,5 @@
-//! The persistent server as a plain process: detached, its lock held by the server itself, found again from live facts.
+//! The persistent server: where it lives, whether it runs, its start and its end. As a plain process here; as a container in
+//! [`crate::container`].
 //!
 //! What is known of a node is never read from a leftover file. It runs if its `LOCK` is held, which the server does (it has
 //! the lock as its standard input, so the lock ends with it); its process is the one that names the node's configuration; its
@@ -8,18 +9,19 @@ use std::fs::File;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
 use crate::acquire::Binary;
 use crate::disk::{Doing, write_whole};
 use crate::error::ServerError;
+use crate::pins::Target;
 use crate::poll::{self, Pace};
 use crate::ready::{self, Asset, Ladder, Ready};
 use crate::spawn::{self, Lifetime, Signal};
 use crate::wire::Credentials;
-use crate::{config, ports, processes};
+use crate::{config, container, ports, processes};
 use streamproof_model::version::Version;
 
 /// One node's place: its name, its project, its folder.
@@ -30,9 +32,47 @@ pub struct Node {
     folder: PathBuf,
 }
 
+/// Where a server runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Engine {
+    /// A plain process, detached.
+    Process,
+    /// A container.
+    Docker,
+}
+
+impl Engine {
+    /// Its name, as flags and documents have it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Engine::Process => "process",
+            Engine::Docker => "docker",
+        }
+    }
+
+    /// The engine of a name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Engine> {
+        [Engine::Process, Engine::Docker].into_iter().find(|engine| engine.name() == name)
+    }
+
+    /// What a nats-server for it must run on.
+    #[must_use]
+    pub const fn target(self) -> Target {
+        match self {
+            Engine::Process => Target::host(),
+            Engine::Docker => container::target(),
+        }
+    }
+}
+
 /// What a start needs.
 #[derive(Debug, Clone)]
 pub struct Start {
+    /// Where it runs.
+    pub engine: Engine,
     /// The nats-server.
     pub binary: Binary,
     /// The user's `jetstream.conf`.
@@ -50,7 +90,9 @@ pub struct Start {
 /// A node that runs, from live facts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Running {
-    /// Its process id.
+    /// Where it runs.
+    pub engine: Engine,
+    /// Its process id, on the host where the container's is known there.
     pub pid: u32,
     /// Its client port.
     pub port: u16,
@@ -71,6 +113,12 @@ impl Running {
         format!("127.0.0.1:{}", self.monitor_port)
     }
 }
+
+/// Where the choice of the engine is kept.
+const ENGINE_FILE: &str = "engine";
+
+/// How often a container is looked at while it starts.
+const CONTAINER_LOOK: Duration = Duration::from_millis(200);
 
 /// How long another command's look at a lock can take.
 const LOOK_BOUND: Duration = Duration::from_secs(2);
@@ -119,6 +167,18 @@ impl Node {
         &self.name
     }
 
+    /// Its project's id.
+    #[must_use]
+    pub fn project(&self) -> &str {
+        &self.project
+    }
+
+    /// The engine that was chosen for it: the user's wish, kept until it is changed. Whether it runs is another question.
+    #[must_use]
+    pub fn chosen(&self) -> Option<Engine> {
+        Engine::named(std::fs::read_to_string(self.folder.join(ENGINE_FILE)).ok()?.trim())
+    }
+
     /// Its folder.
     #[must_use]
     pub fn folder(&self) -> &Path {
@@ -140,6 +200,9 @@ impl Node {
     /// The last lines of its log.
     #[must_use]
     pub fn log_tail(&self, lines: usize) -> String {
+        if self.chosen() == Some(Engine::Docker) {
+            return container::log_tail(self, lines);
+        }
         spawn::tail(&self.log_path(), lines)
     }
 
@@ -149,7 +212,7 @@ impl Node {
         format!("{}-{}", self.name, self.project)
     }
 
-    fn config_path(&self) -> PathBuf {
+    pub(crate) fn config_path(&self) -> PathBuf {
         self.folder.join("nats.conf")
     }
 
@@ -158,6 +221,14 @@ impl Node {
     /// # Errors
     /// [`ServerError::StoreInUse`]: its lock is held by something that is not our server.
     pub fn running(&self) -> Result<Option<Running>, ServerError> {
+        match self.process()? {
+            Some(running) => Ok(Some(running)),
+            None if self.chosen() == Some(Engine::Docker) => container::running(self),
+            None => Ok(None),
+        }
+    }
+
+    fn process(&self) -> Result<Option<Running>, ServerError> {
         let lock_path = self.folder.join("LOCK");
         if !lock_path.exists() {
             return Ok(None);
@@ -177,7 +248,9 @@ impl Node {
             let words = processes::one(pid).ok_or("it has just ended")?.words;
             let port = |flag: &str| words.iter().skip_while(|word| *word != flag).nth(1)?.parse::<u16>().ok();
             match (port("-p"), port("-m")) {
-                (Some(port), Some(monitor_port)) => Ok(Running { pid, port, monitor_port }),
+                (Some(port), Some(monitor_port)) => {
+                    Ok(Running { engine: Engine::Process, pid, port, monitor_port })
+                }
                 _ => Err("its command line names no ports"),
             }
         });
@@ -202,15 +275,26 @@ impl Node {
         self.check_store(&start.binary.version)?;
         let config = self.config(&start.config_file)?;
         write_whole(&self.config_path(), config.as_bytes())?;
-        self.check_config(start)?;
+        if start.binary.target == Target::host() {
+            self.check_config(start)?;
+        }
         ports::check(&[(start.port, "client"), (start.monitor_port, "monitoring")])?;
+        // The choice is written before anything runs, so that whatever runs is looked for where it is.
+        write_whole(&self.folder.join(ENGINE_FILE), format!("{}\n", start.engine.name()).as_bytes())?;
+        write_whole(&self.folder.join(LAST_VERSION), format!("{}\n", start.binary.version).as_bytes())?;
+        match start.engine {
+            Engine::Process => self.start_process(start),
+            Engine::Docker => container::start(self, start),
+        }
+    }
+
+    fn start_process(&self, start: &Start) -> Result<Running, ServerError> {
         let lock_path = self.folder.join("LOCK");
         let lock = open_lock(&lock_path)?;
         // Another command's look at the lock holds it for a moment.
         poll::until(Pace::QUICK, LOOK_BOUND, || lock.try_lock())
             .map_err(|timed_out| std::io::Error::from(timed_out.last))
             .doing("lock", &lock_path)?;
-        write_whole(&self.folder.join(LAST_VERSION), format!("{}\n", start.binary.version).as_bytes())?;
         let program = [start.binary.path.clone()];
         let mut command = spawn::command(&program, &lock, &self.log_path(), Lifetime::Own)
             .doing("start", &start.binary.path)?;
@@ -219,7 +303,12 @@ impl Node {
         command.args(["-p", &start.port.to_string(), "-m", &start.monitor_port.to_string()]);
         command.env("STREAMPROOF_STORE", self.store_dir()).current_dir(&self.folder);
         let child = spawn::start(command, Lifetime::Own).doing("start", &start.binary.path)?;
-        Ok(Running { pid: child.id(), port: start.port, monitor_port: start.monitor_port })
+        Ok(Running {
+            engine: Engine::Process,
+            pid: child.id(),
+            port: start.port,
+            monitor_port: start.monitor_port,
+        })
     }
 
     /// Waits until it is ready. A server that ends ends the wait at once.
@@ -240,6 +329,9 @@ impl Node {
             name: Some(self.server_name()),
             assets,
         };
+        if running.engine == Engine::Docker {
+            return self.wait_container(&ladder, timeout);
+        }
         // The lock ends with the server: a look at the process would be fooled by one that has not been collected yet, or whose
         // command line the kernel has not filled in.
         let lock = open_lock(&self.folder.join("LOCK"))?;
@@ -255,12 +347,34 @@ impl Node {
         })
     }
 
+    /// As [`Node::wait_ready`]. A look at a container takes longer than all of a server's start, so it is not taken each time.
+    fn wait_container(&self, ladder: &Ladder, timeout: Duration) -> Result<Ready, ServerError> {
+        let mut looked = Instant::now();
+        ready::climb(ladder, timeout, &self.log_path(), || {
+            if looked.elapsed() < CONTAINER_LOOK {
+                return Ok(());
+            }
+            looked = Instant::now();
+            if container::running(self)?.is_some() {
+                return Ok(());
+            }
+            Err(ServerError::Died {
+                how: format!("container {}", container::name(self)),
+                log_tail: self.log_tail(ready::LOG_LINES),
+                log: PathBuf::from(format!("`docker logs {}`", container::name(self))),
+            })
+        })
+    }
+
     /// Stops it in good order; one that does not end in time is killed. `None`: it did not run. `Some(true)`: it had to be killed.
     ///
     /// # Errors
     /// [`ServerError::StopTimeout`]: it did not even end when killed.
     pub fn stop(&self, bound: Duration) -> Result<Option<bool>, ServerError> {
         let Some(running) = self.running()? else { return Ok(None) };
+        if running.engine == Engine::Docker {
+            return container::stop(self, bound).map(Some);
+        }
         // A paused one would get the signal only when it goes on.
         self.signal(running.pid, Signal::Cont)?;
         self.signal(running.pid, Signal::Term)?;
@@ -277,6 +391,9 @@ impl Node {
     /// [`ServerError::StopTimeout`].
     pub fn kill(&self) -> Result<bool, ServerError> {
         let Some(running) = self.running()? else { return Ok(false) };
+        if running.engine == Engine::Docker {
+            return container::kill(self).map(|()| true);
+        }
         self.signal(running.pid, Signal::Kill)?;
         self.wait_gone(KILL_BOUND)?;
         Ok(true)
@@ -370,6 +487,9 @@ pub fn follow(
     mut go_on: impl FnMut() -> bool,
 ) -> Result<(), ServerError> {
     use std::io::{BufRead, BufReader, Seek, SeekFrom};
+    if node.chosen() == Some(Engine::Docker) {
+        return container::follow(node, from_lines, line, go_on);
+    }
     let path = node.log_path();
     for text in node.log_tail(from_lines).lines() {
         line(text);

@@ -8,7 +8,8 @@ use streamproof_model::finding::Invalid;
 use streamproof_model::project::{Options, Project};
 use streamproof_model::settings::Port;
 use streamproof_model::version::Version;
-use streamproof_server::node::{Node, ProjectLock, Running, Start, free_ports};
+use streamproof_server::docker;
+use streamproof_server::node::{Engine, Node, ProjectLock, Running, Start, free_ports};
 use streamproof_server::ready::Ready;
 use streamproof_server::wire::Credentials;
 use streamproof_server::{Binary, PINNED, ServerError, Sources, Wanted, acquire};
@@ -50,6 +51,14 @@ pub enum HomeError {
     /// No `jetstream.conf`.
     #[error("{} is missing", .0.display())]
     NoServerConf(PathBuf),
+    /// The server runs, on another engine than the one asked for.
+    #[error("the server runs on the engine {}, and {} was asked for", .running.name(), .asked.name())]
+    OtherEngine {
+        /// Where it runs.
+        running: Engine,
+        /// What was asked for.
+        asked: Engine,
+    },
     /// The server runs, at another port than the one asked for.
     #[error("the server runs at port {running}, and {asked} was asked for")]
     OtherPort {
@@ -73,6 +82,7 @@ impl Failure for HomeError {
             HomeError::NoServerConf(_) => Code::InvalidConfig,
             HomeError::BadPort(_) => Code::Usage,
             HomeError::OtherPort { .. } => Code::AlreadyExists,
+            HomeError::OtherEngine { .. } => Code::EngineMismatch,
         }
     }
 
@@ -84,6 +94,10 @@ impl Failure for HomeError {
             HomeError::NoServerConf(_) => {
                 Some("cargo xtask init DIR   writes one to start from, in another folder".to_owned())
             }
+            HomeError::OtherEngine { asked, .. } => Some(format!(
+                "cargo xtask down, then cargo xtask up --engine {}   (the data is kept: both engines use one folder)",
+                asked.name()
+            )),
             HomeError::OtherPort { asked, .. } => Some(format!(
                 "cargo xtask up --recreate --port {asked}   starts it anew there, on the same data"
             )),
@@ -112,6 +126,8 @@ pub struct Home {
 /// What `up` is asked.
 #[derive(Debug, Clone, Default)]
 pub struct UpOptions {
+    /// Where it shall run; otherwise what `streamproof.toml` says, what was chosen before, or Docker where an engine answers.
+    pub engine: Option<Engine>,
     /// A port, or `auto`; otherwise the one that was used last, that of `streamproof.toml`, or 4222.
     pub port: Option<String>,
     /// A nats-server to use instead of the pinned one.
@@ -134,6 +150,8 @@ pub struct Up {
 /// A step of `up` that is done.
 #[derive(Debug, Clone)]
 pub enum Progress {
+    /// The engine was chosen; Docker's version, or why it is not Docker.
+    Engine(Engine, String),
     /// The nats-server was found.
     Binary(Box<Binary>),
     /// The process was started.
@@ -198,6 +216,9 @@ impl Home {
             Some(text) => Some(parse_port(text)?),
         };
         if let Some(running) = self.node.running()? {
+            if let Some(engine) = options.engine.filter(|engine| *engine != running.engine) {
+                return Err(HomeError::OtherEngine { running: running.engine, asked: engine });
+            }
             if asked.is_some_and(|port| port != running.port) {
                 return Err(HomeError::OtherPort { running: running.port, asked: asked.unwrap_or_default() });
             }
@@ -208,15 +229,19 @@ impl Home {
         if !config_file.is_file() {
             return Err(HomeError::NoServerConf(config_file));
         }
+        let (engine, about) = self.engine(project, options.engine)?;
+        progress(Progress::Engine(engine, about));
         let wanted = match &project.settings.version {
             Some(version) => Wanted::exactly(version.clone()),
             None => Wanted::pinned(),
-        };
+        }
+        .on(engine.target());
         let binary =
             acquire(&wanted, &self.sources(options.server_bin.as_deref())).map_err(ServerError::from)?;
         progress(Progress::Binary(Box::new(binary.clone())));
         let (port, monitor_port) = self.ports(project, options.port.as_deref())?;
-        let start = Start { binary, config_file, port, monitor_port, credentials, timeout: options.timeout };
+        let start =
+            Start { engine, binary, config_file, port, monitor_port, credentials, timeout: options.timeout };
         let running = self.node.start(&start)?;
         progress(Progress::Started(running.clone()));
         match self.node.wait_ready(&running, &start.credentials, Vec::new(), start.timeout) {
@@ -229,6 +254,21 @@ impl Home {
                 let _ = self.node.stop(Duration::from_secs(20));
                 Err(error.into())
             }
+        }
+    }
+
+    /// Where it shall run: what is asked for now, what the files say, what was chosen before, else what is there.
+    fn engine(&self, project: &Project, asked: Option<Engine>) -> Result<(Engine, String), HomeError> {
+        let written = project.settings.engine.as_deref().and_then(Engine::named);
+        let chosen = asked.or(written).or_else(|| self.node.chosen());
+        if chosen == Some(Engine::Process) {
+            return Ok((Engine::Process, "a plain process".to_owned()));
+        }
+        match (chosen, docker::engine_version()) {
+            (_, Ok(version)) => Ok((Engine::Docker, format!("docker {version}"))),
+            // Never an empty store in another place: the engine that was chosen is waited for by the user, not replaced.
+            (Some(_), Err(error)) => Err(error.into()),
+            (None, Err(_)) => Ok((Engine::Process, "a plain process (no Docker engine answers)".to_owned())),
         }
     }
 

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use serde_json::json;
 use streamproof::model::failure::Code;
+use streamproof::server::container;
 
+use super::lifecycle::what_runs;
 use super::look::{count_messages, folder_bytes};
 use super::session::Session;
 use crate::flags::CleanFlags;
@@ -15,7 +17,8 @@ use crate::problem::Problem;
 pub(crate) fn run(session: &Session<'_>, flags: &CleanFlags) -> Result<Done, Problem> {
     let home = &session.home;
     let dir = home.folder.state_dir();
-    if !dir.exists() {
+    let things = container::things(home.folder.id());
+    if !dir.exists() && things.is_empty() {
         return Ok(Done::new("nothing to clean", json!({ "removed": [], "bytes": 0 })));
     }
     let lock = home.lock().map_err(Problem::of)?;
@@ -24,8 +27,9 @@ pub(crate) fn run(session: &Session<'_>, flags: &CleanFlags) -> Result<Done, Pro
     let messages = running.as_ref().and_then(|running| count_messages(&running.monitor_address()));
     let mut list = Vec::new();
     if let Some(running) = &running {
-        list.push(format!("the server {} (pid {}, running)", home.node.name(), running.pid));
+        list.push(format!("the server {} (running)", what_runs(&home.node, running)));
     }
+    list.extend(things.iter().map(|(kind, name)| format!("{kind} {name}")));
     let held = messages.map(|n| format!(", {n} messages")).unwrap_or_default();
     list.push(format!("{} ({}{held})", dir.display(), size(bytes)));
     session.out.note(&format!(
@@ -46,12 +50,28 @@ pub(crate) fn run(session: &Session<'_>, flags: &CleanFlags) -> Result<Done, Pro
         confirm(session)?;
     }
     home.node.stop(Duration::from_secs(20)).map_err(Problem::of)?;
+    // Containers before the network that they are in; then the images that nothing uses any more.
+    for (kind, name) in &things {
+        container::remove(kind, name).map_err(Problem::of)?;
+    }
+    if !things.is_empty() {
+        for image in container::images() {
+            // Another project may have begun to use it this moment: then it stays.
+            if container::remove("image", &image).is_ok() {
+                session.out.note(&format!("  removed image {image}: nothing uses it"));
+            }
+        }
+    }
     // The lock's file goes with the folder; the lock itself ends after it, so that nobody starts in between.
     std::fs::remove_dir_all(&dir).map_err(|e| {
         let code = if e.kind() == std::io::ErrorKind::PermissionDenied { Code::Permission } else { Code::Io };
         Problem::new(code, format!("cannot remove {}: {e}", dir.display()))
     })?;
     drop(lock);
+    let left = container::things(home.folder.id());
+    if let Some((kind, name)) = left.first() {
+        return Err(Problem::new(Code::DockerFailed, format!("{kind} {name} is still there")));
+    }
     if dir.exists() {
         return Err(Problem::new(Code::Io, format!("{} is still there", dir.display())));
     }

@@ -62,10 +62,10 @@ pub(crate) fn run(session: &Session<'_>) -> Result<Done, Problem> {
         Ok(version) => (
             "info",
             "docker",
-            format!("engine {version} answers; `up` runs a plain process all the same"),
+            format!("engine {version} answers: `up` runs a container unless told otherwise"),
             None,
         ),
-        Err(_) => ("info", "docker", "no engine answers; not needed".to_owned(), None),
+        Err(_) => ("info", "docker", "no engine answers: `up` runs a plain process".to_owned(), None),
     });
     let root = session.home.folder.root();
     let readonly = std::fs::metadata(root).is_ok_and(|about| about.permissions().readonly());

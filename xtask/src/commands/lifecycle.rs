@@ -10,8 +10,9 @@ use streamproof::model::failure::Code;
 use streamproof::model::plan::Options;
 use streamproof::model::project::Project;
 use streamproof::provision::{self, Allow};
+use streamproof::server::container;
 use streamproof::server::node;
-use streamproof::server::node::Running;
+use streamproof::server::node::{Engine, Node, Running};
 
 use super::session::{Session, interrupted, wait};
 use crate::flags::{DownFlags, EngineFlag, RestartFlags, UpFlags};
@@ -23,15 +24,17 @@ pub(crate) fn up(session: &Session<'_>, flags: &UpFlags) -> Result<Done, Problem
     let project = session.load()?;
     let _lock = session.home.lock().map_err(Problem::of)?;
     let options = UpOptions {
+        engine: match flags.engine {
+            EngineFlag::Auto => None,
+            EngineFlag::Process => Some(Engine::Process),
+            EngineFlag::Docker => Some(Engine::Docker),
+        },
         port: flags.port.clone(),
         server_bin: flags.server_bin.clone(),
         timeout: Duration::from_secs(flags.timeout),
     };
     if flags.recreate {
         session.home.node.stop(Duration::from_secs(20)).map_err(Problem::of)?;
-    }
-    match flags.engine {
-        EngineFlag::Auto | EngineFlag::Process => {}
     }
     out.doing("looking for nats-server");
     let up = start(session, &project, &options)?;
@@ -70,7 +73,8 @@ pub(crate) fn up(session: &Session<'_>, flags: &UpFlags) -> Result<Done, Problem
     let data = json!({
         "url": running.url(),
         "monitor": format!("http://{}", running.monitor_address()),
-        "engine": "process",
+        "engine": running.engine.name(),
+        "network": network(session, running),
         "already": up.already,
         "nodes": [{
             "name": session.home.node.name(),
@@ -101,6 +105,7 @@ fn start(session: &Session<'_>, project: &Project, options: &UpOptions) -> Resul
     let up = session
         .home
         .up(project, options, |progress| match progress {
+            Progress::Engine(_, about) => out.step("engine", &about),
             Progress::Binary(binary) => {
                 for refusal in &binary.refused {
                     if out.verbose > 0 {
@@ -113,7 +118,7 @@ fn start(session: &Session<'_>, project: &Project, options: &UpOptions) -> Resul
             Progress::Started(running) => {
                 out.step(
                     "start",
-                    &format!("{} pid {}, store {}", node.name(), running.pid, node.store_dir().display()),
+                    &format!("{}, store {}", what_runs(&node, &running), node.store_dir().display()),
                 );
                 out.doing("waiting until it is ready");
             }
@@ -121,10 +126,7 @@ fn start(session: &Session<'_>, project: &Project, options: &UpOptions) -> Resul
         .map_err(Problem::of)?;
     let running = &up.running;
     if up.already {
-        out.step(
-            "running",
-            &format!("{} {}, pid {}, already up", node.name(), up.ready.version, running.pid),
-        );
+        out.step("running", &format!("{} {}, already up", what_runs(&node, running), up.ready.version));
     } else {
         let reached: Vec<String> =
             up.ready.reached.iter().map(|(rung, took)| format!("{rung} {} ms", took.as_millis())).collect();
@@ -139,6 +141,25 @@ fn start(session: &Session<'_>, project: &Project, options: &UpOptions) -> Resul
         );
     }
     Ok(up)
+}
+
+/// A node that runs, in a few words.
+pub(crate) fn what_runs(node: &Node, running: &Running) -> String {
+    match running.engine {
+        Engine::Process => format!("{} pid {}", node.name(), running.pid),
+        Engine::Docker => format!("{} container {}", node.name(), container::name(node)),
+    }
+}
+
+/// The network over which other containers reach a container of ours.
+pub(crate) fn network(session: &Session<'_>, running: &Running) -> Value {
+    match running.engine {
+        Engine::Process => Value::Null,
+        Engine::Docker => json!({
+            "name": container::network(session.home.folder.id()),
+            "url": container::url_inside(&session.home.node),
+        }),
+    }
 }
 
 /// The recipe's own way: the log in the terminal, and Ctrl-C stops the server.
@@ -197,7 +218,12 @@ pub(crate) fn restart(session: &Session<'_>, flags: &RestartFlags) -> Result<Don
         session.home.node.stop(Duration::from_secs(20)).map_err(Problem::of)?;
         session.out.step("stopped", &format!("pid {}", before.pid));
     }
-    let options = UpOptions { port: None, server_bin: None, timeout: Duration::from_secs(60) };
+    let options = UpOptions {
+        engine: Some(before.engine),
+        port: None,
+        server_bin: None,
+        timeout: Duration::from_secs(60),
+    };
     let up = start(session, &project, &options)?;
     Ok(Done::new(up.running.url(), restarted(&before, &up.running, flags.kill)))
 }

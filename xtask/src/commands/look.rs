@@ -8,8 +8,10 @@ use streamproof::model::failure::Code;
 use streamproof::model::info::{consumer_info, stream_info};
 use streamproof::model::plan::{Action, Options};
 use streamproof::provision::{self, inspect};
-use streamproof::server::{monitor, node};
+use streamproof::server::monitor;
+use streamproof::server::node::{self, Engine};
 
+use super::lifecycle::{network, what_runs};
 use super::session::{Session, wait};
 use crate::flags::{EnvFlags, InfoFlags, LogsFlags, NatsFlags, ShellSyntax, StatusFlags};
 use crate::output::{Done, Role, columns, size};
@@ -21,7 +23,7 @@ pub(crate) fn status(session: &Session<'_>, flags: &StatusFlags) -> Result<Done,
     let out = session.out;
     let node = &session.home.node;
     let Some(running) = session.running()? else {
-        let data = json!({ "running": false, "url": null, "nodes": [], "streams": [], "pending": null, "durability": null });
+        let data = json!({ "running": false, "url": null, "nodes": [], "network": null, "streams": [], "pending": null, "durability": null });
         let kept = if node.store_dir().exists() { "; its data is kept" } else { "" };
         return Ok(Done::new(format!("{}  stopped{kept}", node.name()), data).ending(Code::NotRunning));
     };
@@ -67,10 +69,9 @@ pub(crate) fn status(session: &Session<'_>, flags: &StatusFlags) -> Result<Done,
         "sync is periodic: a power cut can lose what was acknowledged since the last sync (2 minutes by default)".to_owned()
     };
     let mut text = format!(
-        "{}   {}   process {}   nats-server {}   {}   up {}   data {} ({})\n",
-        node.name(),
+        "{}   {}   nats-server {}   {}   up {}   data {} ({})\n",
+        what_runs(node, &running),
         out.paint(Role::Good, "running"),
-        running.pid,
         varz.version,
         running.url(),
         varz.uptime,
@@ -83,13 +84,18 @@ pub(crate) fn status(session: &Session<'_>, flags: &StatusFlags) -> Result<Done,
         text.push_str("no streams\n");
     }
     text.push_str(&format!("durability: {durability}\n"));
+    let network = network(session, &running);
+    if let (Some(name), Some(url)) = (network["name"].as_str(), network["url"].as_str()) {
+        text.push_str(&format!("other containers: docker run --network {name} …, server {url}\n"));
+    }
     if plan.pending > 0 {
         text.push_str(&format!("{} pending: cargo xtask plan\n", plan.pending));
     }
     let data = json!({
         "running": true,
         "url": running.url(),
-        "nodes": [{ "name": node.name(), "engine": "process", "pid": running.pid, "version": varz.version, "uptime": varz.uptime, "store": store }],
+        "nodes": [{ "name": node.name(), "engine": running.engine.name(), "pid": running.pid, "version": varz.version, "uptime": varz.uptime, "store": store }],
+        "network": network,
         "streams": streams,
         "pending": plan.pending,
         "durability": { "sync_always": always, "text": durability },
@@ -100,7 +106,7 @@ pub(crate) fn status(session: &Session<'_>, flags: &StatusFlags) -> Result<Done,
 
 pub(crate) fn logs(session: &Session<'_>, flags: &LogsFlags) -> Result<Done, Problem> {
     let node = &session.home.node;
-    if !node.log_path().exists() {
+    if node.chosen() != Some(Engine::Docker) && !node.log_path().exists() {
         return Err(Problem::new(Code::NotRunning, "there is no log: the server has never run")
             .help("cargo xtask up"));
     }
@@ -115,14 +121,19 @@ pub(crate) fn logs(session: &Session<'_>, flags: &LogsFlags) -> Result<Done, Pro
 }
 
 pub(crate) fn env(session: &Session<'_>, flags: &EnvFlags) -> Result<Done, Problem> {
-    let url = session.must_run()?.url();
+    let running = session.must_run()?;
+    let url = running.url();
+    let network = network(session, &running);
+    if let (Some(name), Some(url)) = (network["name"].as_str(), network["url"].as_str()) {
+        session.out.note(&format!("other containers: docker run --network {name} --env NATS_URL={url} …"));
+    }
     let text = match flags.shell {
         ShellSyntax::Sh => format!("export NATS_URL={url}"),
         ShellSyntax::Fish => format!("set -gx NATS_URL {url}"),
         ShellSyntax::Pwsh => format!("$env:NATS_URL = \"{url}\""),
         ShellSyntax::Dotenv => format!("NATS_URL={url}"),
     };
-    Ok(Done::new(text, json!({ "NATS_URL": url })))
+    Ok(Done::new(text, json!({ "NATS_URL": url, "network": network })))
 }
 
 pub(crate) fn files(session: &Session<'_>) -> Result<Done, Problem> {

@@ -8,11 +8,16 @@ use serde_json::Value;
 /// A project of its own in a temporary folder; what it started is gone when it is dropped.
 pub(crate) struct Project {
     dir: tempfile::TempDir,
+    engine: &'static str,
 }
 
 impl Project {
     pub(crate) fn new() -> Self {
-        let project = Self { dir: tempfile::tempdir().unwrap() };
+        Self::on("process")
+    }
+
+    fn on(engine: &'static str) -> Self {
+        let project = Self { dir: tempfile::tempdir().unwrap(), engine };
         let made = project.run(&["init", project.dir.path().to_str().unwrap()]);
         assert!(made.status.success(), "{made:?}");
         project
@@ -27,6 +32,7 @@ impl Project {
             .args(args)
             .current_dir(self.path())
             .env("NO_COLOR", "1")
+            .env("STREAMPROOF_ENGINE", self.engine)
             .env_remove("STREAMPROOF_PROJECT")
             .output()
             .unwrap()
@@ -54,9 +60,74 @@ impl Drop for Project {
     }
 }
 
+/// Whether a Docker engine answers; where one is required it has to.
+fn docker_answers() -> bool {
+    let answers = streamproof::server::docker::engine_version();
+    let required =
+        std::env::var("STREAMPROOF_REQUIRE").is_ok_and(|list| list.split(',').any(|one| one == "docker"));
+    if let Err(error) = &answers {
+        assert!(!required, "a Docker engine is required: {error}");
+        println!("skipped: {error}");
+    }
+    answers.is_ok()
+}
+
+fn docker(args: &[&str]) -> String {
+    let out = Command::new("docker").args(args).output().unwrap();
+    String::from_utf8_lossy(&out.stdout).trim().to_owned()
+}
+
 #[test]
-fn every_step_of_the_recipe_is_a_command() {
-    let project = Project::new();
+fn every_step_of_the_recipe_is_a_command_in_a_process() {
+    walk_the_recipe(&Project::on("process"));
+}
+
+#[test]
+fn every_step_of_the_recipe_is_a_command_in_docker() {
+    if docker_answers() {
+        let project = Project::on("docker");
+        let id = walk_the_recipe(&project);
+        let ours = format!("label=dev.streamproof.project={id}");
+        assert_eq!(docker(&["ps", "--all", "--quiet", "--filter", &ours]), "");
+        assert_eq!(docker(&["network", "ls", "--quiet", "--filter", &ours]), "");
+    }
+}
+
+#[test]
+fn a_container_is_thrown_away_and_made_anew_without_touching_the_data() {
+    if !docker_answers() {
+        return;
+    }
+    let project = Project::on("docker");
+    let up = project.json(&["up", "--port", "auto"]);
+    assert_eq!(up["data"]["engine"], "docker");
+    project.ok(&["publish", "xyz.a", "kept", "--count", "7"]);
+    let network = up["data"]["network"]["name"].as_str().unwrap().to_owned();
+    let container = format!("{network}-n1");
+    assert_eq!(docker(&["port", &container, "4222/tcp"]).split(':').next(), Some("127.0.0.1"));
+    assert!(
+        docker(&["network", "inspect", &network]).contains(&container),
+        "the container is in the network"
+    );
+    // Behind our back, and with all that Docker knows of it.
+    docker(&["rm", "--force", &container]);
+    assert_eq!(project.run(&["status"]).status.code(), Some(3));
+    let again = project.json(&["up"]);
+    assert_eq!(again["data"]["url"], up["data"]["url"]);
+    assert_eq!(project.json(&["info", "AnotherStream"])["data"]["stream"]["state"]["messages"], 7);
+    // On the other engine, the same data; while one runs, the other is refused.
+    let other = |args: &[&str]| {
+        let args = [args, &["--engine", "process", "--json"]].concat();
+        serde_json::from_slice::<Value>(&project.run(&args).stdout).unwrap()
+    };
+    assert_eq!(other(&["up"])["code"], "engine-mismatch");
+    project.ok(&["down"]);
+    assert_eq!(other(&["up"])["data"]["engine"], "process");
+    assert_eq!(project.json(&["info", "AnotherStream"])["data"]["stream"]["state"]["messages"], 7);
+}
+
+/// Returns the project's id.
+fn walk_the_recipe(project: &Project) -> String {
     // 1 to 4: the files.
     assert!(project.path().join("nats-config/streams/AnotherStream.json").is_file());
     // 5 to 7: the server, a client's way to it, stream and consumer.
@@ -102,10 +173,14 @@ fn every_step_of_the_recipe_is_a_command() {
     assert!(rest.contains("5  xyz.more  more"), "{rest}");
     assert_eq!(project.run(&["status", "--check"]).status.code(), Some(0));
     // 13: nothing is left.
+    let listed = project.run(&["clean", "--dry-run"]);
+    let listed = String::from_utf8_lossy(&listed.stderr).into_owned();
+    let id = listed.split("of project ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap().to_owned();
     project.ok(&["clean", "--yes"]);
     assert!(!project.path().join(".streamproof").exists());
     assert!(project.path().join("nats-config").is_dir());
     assert_eq!(project.run(&["status"]).status.code(), Some(3));
+    id
 }
 
 #[test]
@@ -197,6 +272,7 @@ fn two_at_once_start_one_server() {
         Command::new(env!("CARGO_BIN_EXE_xtask"))
             .args(["up", "--port", "auto", "--json"])
             .current_dir(project.path())
+            .env("STREAMPROOF_ENGINE", project.engine)
             .stdout(std::process::Stdio::piped())
             .stderr(std::process::Stdio::null())
             .spawn()

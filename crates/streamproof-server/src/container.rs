@@ -1,0 +1,410 @@
+//! The persistent server as a container, through the `docker` client: made, found again by its name and labels, thrown away
+//! without touching the data.
+//!
+//! The store is the same folder as the process engine's, mounted, so that changing the engine keeps the data. Ports are
+//! published on the loopback address only; a network of the project's own lets further containers reach the server by the
+//! node's name.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::acquire::{Binary, sha256};
+use crate::disk::Doing;
+use crate::error::ServerError;
+use crate::node::{Engine, Node, Running, Start};
+use crate::pins::{self, PINNED, Target};
+use crate::poll::{self, Pace};
+use crate::tool::{Tool, ToolError};
+
+/// The label that every thing of ours carries; its value is the project's id.
+pub const PROJECT_LABEL: &str = "dev.streamproof.project";
+const NODE_LABEL: &str = "dev.streamproof.node";
+const VERSION_LABEL: &str = "dev.streamproof.version";
+const SPEC_LABEL: &str = "dev.streamproof.spec";
+/// Images are shared by all projects of a user: the label says only that they are ours.
+const IMAGE_LABEL: &str = "dev.streamproof.image";
+const IMAGE_NAME: &str = "streamproof-nats";
+
+/// Where things are in the container. The node's configuration includes `../../nats-config/jetstream.conf`, as on the host.
+const INSIDE: &str = "/streamproof";
+const STORE_INSIDE: &str = "/data/jsm";
+const CLIENT_INSIDE: u16 = 4222;
+const MONITOR_INSIDE: u16 = 8222;
+
+/// How long Docker may take for what is done at once.
+const QUICK_BOUND: Duration = Duration::from_secs(30);
+/// How long the official image may take to come.
+const PULL_BOUND: Duration = Duration::from_secs(300);
+
+/// A container of ours, as Docker shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Container {
+    /// `running`, `paused`, `exited`, `created`, `dead`.
+    pub(crate) status: String,
+    pub(crate) pid: u32,
+    pub(crate) spec: String,
+    pub(crate) port: u16,
+    pub(crate) monitor_port: u16,
+}
+
+/// The name of a node's container.
+#[must_use]
+pub fn name(node: &Node) -> String {
+    format!("streamproof-{}-{}", node.project(), node.name())
+}
+
+/// The name of a project's network.
+#[must_use]
+pub fn network(project: &str) -> String {
+    format!("streamproof-{project}")
+}
+
+/// Where another container in [`network`] reaches the node.
+#[must_use]
+pub fn url_inside(node: &Node) -> String {
+    format!("nats://{}:{CLIENT_INSIDE}", node.name())
+}
+
+/// The node's container, if there is one.
+pub(crate) fn find(node: &Node) -> Result<Option<Container>, ServerError> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Shown {
+        state: State,
+        config: Config,
+        host_config: HostConfig,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct State {
+        status: String,
+        pid: u32,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Config {
+        #[serde(default)]
+        labels: std::collections::BTreeMap<String, String>,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct HostConfig {
+        #[serde(default)]
+        port_bindings: Option<std::collections::BTreeMap<String, Option<Vec<Binding>>>>,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Binding {
+        host_port: String,
+    }
+    let name = name(node);
+    let asked = Tool::new("docker").args(["container", "inspect", &name]).bound(QUICK_BOUND).run();
+    let text = match asked {
+        Ok(said) => said.text(),
+        Err(ToolError::Failed { said, .. }) if said.to_lowercase().contains("no such container") => {
+            return Ok(None);
+        }
+        Err(error) => return Err(down_or(error)),
+    };
+    let garbled = |reason: String| ServerError::EngineDown {
+        reason: format!("what it shows of {name} can't be read: {reason}"),
+    };
+    let mut shown: Vec<Shown> = serde_json::from_str(&text).map_err(|e| garbled(e.to_string()))?;
+    let shown = shown.pop().ok_or_else(|| garbled("nothing".to_owned()))?;
+    let label = |key: &str| shown.config.labels.get(key).cloned().unwrap_or_default();
+    if label(PROJECT_LABEL) != node.project() {
+        return Err(ServerError::NotOurs { what: format!("container {name}") });
+    }
+    let bindings = shown.host_config.port_bindings.unwrap_or_default();
+    let port = |inside: u16| {
+        let binding = bindings.get(&format!("{inside}/tcp"))?.as_ref()?.first()?;
+        binding.host_port.parse::<u16>().ok()
+    };
+    Ok(Some(Container {
+        status: shown.state.status,
+        pid: shown.state.pid,
+        spec: label(SPEC_LABEL),
+        port: port(CLIENT_INSIDE).unwrap_or_default(),
+        monitor_port: port(MONITOR_INSIDE).unwrap_or_default(),
+    }))
+}
+
+/// Whether it runs, and where. A paused one does: it holds its store.
+pub(crate) fn running(node: &Node) -> Result<Option<Running>, ServerError> {
+    Ok(find(node)?.filter(Container::lives).map(|container| container.running()))
+}
+
+impl Container {
+    fn lives(&self) -> bool {
+        matches!(self.status.as_str(), "running" | "paused" | "restarting")
+    }
+
+    fn running(&self) -> Running {
+        Running { engine: Engine::Docker, pid: self.pid, port: self.port, monitor_port: self.monitor_port }
+    }
+}
+
+/// Starts it: an ended container that is as it should be is started again, any other is made anew. The data is in the mounted
+/// folder either way.
+pub(crate) fn start(node: &Node, start: &Start) -> Result<Running, ServerError> {
+    let image = image(&start.binary)?;
+    let words = words(node, start, &image);
+    let spec = spec(&words, &start.config_file)?;
+    let name = name(node);
+    match find(node)? {
+        Some(container) if container.lives() => return Ok(container.running()),
+        Some(container) if container.spec == spec => {
+            docker(["container", "start", &name])?;
+        }
+        old => {
+            if old.is_some() {
+                docker(["container", "rm", &name])?;
+            }
+            make_network(node.project())?;
+            let mut create = vec!["container".to_owned(), "create".to_owned()];
+            create.extend([
+                "--name".to_owned(),
+                name.clone(),
+                "--label".to_owned(),
+                format!("{SPEC_LABEL}={spec}"),
+            ]);
+            create.extend(words);
+            docker(&create)?;
+            if let Err(error) = docker(["container", "start", &name]) {
+                // A container that never ran is of no use to anybody, and its name would be in the way.
+                let _ = docker(["container", "rm", "--force", &name]);
+                return Err(error);
+            }
+        }
+    }
+    let started = find(node)?.ok_or_else(|| ServerError::NotRunning { node: name.clone() })?;
+    Ok(started.running())
+}
+
+/// The words of `docker container create` behind the name and the spec, with the image and the server's own.
+fn words(node: &Node, start: &Start, image: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut add = |flag: &str, value: String| words.extend([flag.to_owned(), value]);
+    add("--label", format!("{PROJECT_LABEL}={}", node.project()));
+    add("--label", format!("{NODE_LABEL}={}", node.name()));
+    add("--label", format!("{VERSION_LABEL}={}", start.binary.version));
+    add("--network", network(node.project()));
+    add("--network-alias", node.name().to_owned());
+    add("--hostname", node.name().to_owned());
+    add("--publish", format!("127.0.0.1:{}:{CLIENT_INSIDE}", start.port));
+    add("--publish", format!("127.0.0.1:{}:{MONITOR_INSIDE}", start.monitor_port));
+    add("--stop-timeout", "20".to_owned());
+    // What the server writes belongs to who called, not to root.
+    #[cfg(target_os = "linux")]
+    add("--user", format!("{}:{}", rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw()));
+    let mount =
+        |from: &Path, to: &str, how: &str| format!("type=bind,source={},target={to}{how}", from.display());
+    add("--mount", mount(&node.store_dir(), STORE_INSIDE, ""));
+    let config_dir = start.config_file.parent().unwrap_or(Path::new("/"));
+    add("--mount", mount(config_dir, &format!("{INSIDE}/nats-config"), ",readonly"));
+    let config_inside = format!("{INSIDE}/state/{}/nats.conf", node.name());
+    add("--mount", mount(&node.config_path(), &config_inside, ",readonly"));
+    add("--env", format!("STREAMPROOF_STORE={STORE_INSIDE}"));
+    words.push(image.to_owned());
+    words.extend(["-c", &config_inside, "-a", "0.0.0.0", "-n", &node.server_name()].map(str::to_owned));
+    words.extend(["-p".to_owned(), CLIENT_INSIDE.to_string(), "-m".to_owned(), MONITOR_INSIDE.to_string()]);
+    words
+}
+
+/// What a container was made from: one whose words or configuration differ is made anew.
+fn spec(words: &[String], config_file: &Path) -> Result<String, ServerError> {
+    use sha2::{Digest, Sha256};
+    let mut hash = Sha256::new();
+    for word in words {
+        hash.update(word.as_bytes());
+        hash.update([0]);
+    }
+    hash.update(sha256(config_file)?.as_bytes());
+    Ok(hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// The official image by its pinned digest where that is known and can be had; else one built on the spot around the verified
+/// binary, so that no registry is needed.
+fn image(binary: &Binary) -> Result<String, ServerError> {
+    if let Some(digest) = pins::IMAGE_DIGEST.filter(|_| binary.version == PINNED) {
+        let reference = format!("{}@{digest}", crate::environment::IMAGE_REPOSITORY);
+        let there =
+            Tool::new("docker").args(["image", "inspect", &reference]).bound(QUICK_BOUND).run().is_ok();
+        if there || Tool::new("docker").args(["pull", &reference]).bound(PULL_BOUND).run().is_ok() {
+            return Ok(reference);
+        }
+    }
+    let tag = format!("{IMAGE_NAME}:{}-{}", binary.version, &binary.sha256[..12]);
+    if Tool::new("docker").args(["image", "inspect", &tag]).bound(QUICK_BOUND).run().is_ok() {
+        return Ok(tag);
+    }
+    let folder = tempfile::tempdir().doing("write in", Path::new("the folder for temporary files"))?;
+    let program = folder.path().join("nats-server");
+    std::fs::copy(&binary.path, &program).doing("copy", &binary.path)?;
+    let recipe = folder.path().join("Dockerfile");
+    let text = format!(
+        "FROM scratch\nCOPY nats-server /nats-server\nLABEL {IMAGE_LABEL}={}\nENTRYPOINT [\"/nats-server\"]\n",
+        binary.version
+    );
+    std::fs::write(&recipe, text).doing("write", &recipe)?;
+    let folder = folder.path().to_string_lossy().into_owned();
+    docker(["build", "--quiet", "--tag", &tag, &folder])?;
+    Ok(tag)
+}
+
+/// The target that a container runs on.
+pub(crate) const fn target() -> Target {
+    Target::container()
+}
+
+fn make_network(project: &str) -> Result<(), ServerError> {
+    let name = network(project);
+    if Tool::new("docker").args(["network", "inspect", &name]).bound(QUICK_BOUND).run().is_ok() {
+        return Ok(());
+    }
+    docker(["network", "create", "--label", &format!("{PROJECT_LABEL}={project}"), &name]).map(drop)
+}
+
+/// Asks it to stop; Docker kills one that does not in time. Returns whether it had to be killed.
+pub(crate) fn stop(node: &Node, bound: Duration) -> Result<bool, ServerError> {
+    let name = name(node);
+    if find(node)?.is_some_and(|container| container.status == "paused") {
+        docker(["container", "unpause", &name])?;
+    }
+    let seconds = bound.as_secs().max(1).to_string();
+    docker_within(["container", "stop", "--time", &seconds, &name], bound + QUICK_BOUND)?;
+    // 137: the SIGKILL that Docker sends when the time is over.
+    let code = docker(["container", "inspect", "--format", "{{.State.ExitCode}}", &name])?;
+    Ok(code == "137")
+}
+
+/// Kills it, and returns when it is gone.
+pub(crate) fn kill(node: &Node) -> Result<(), ServerError> {
+    docker(["container", "kill", &name(node)])?;
+    poll::until(Pace::QUICK, QUICK_BOUND, || match find(node) {
+        Ok(Some(container)) if container.lives() => Err("runs"),
+        _ => Ok(()),
+    })
+    .map_err(|timed_out| ServerError::StopTimeout { what: name(node), waited: timed_out.waited })
+}
+
+/// The last lines of its log; none where there is no container.
+pub(crate) fn log_tail(node: &Node, lines: usize) -> String {
+    let asked = Tool::new("docker")
+        .args(["container", "logs", "--tail", &lines.to_string(), &name(node)])
+        .bound(QUICK_BOUND)
+        .outcome();
+    // nats-server logs to standard error.
+    asked.map(|(_, said)| format!("{}{}", said.text(), said.stderr)).unwrap_or_default().trim_end().to_owned()
+}
+
+/// As [`crate::node::follow`]. Ends with the container too.
+pub(crate) fn follow(
+    node: &Node,
+    from_lines: usize,
+    mut line: impl FnMut(&str),
+    mut go_on: impl FnMut() -> bool,
+) -> Result<(), ServerError> {
+    use std::io::BufRead;
+    let name = name(node);
+    let docker = Path::new("docker");
+    // nats-server logs to standard error, and Docker keeps the two apart.
+    let mut child = std::process::Command::new(docker)
+        .args(["container", "logs", "--follow", "--tail", &from_lines.to_string(), &name])
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .doing("run", docker)?;
+    if let Some(log) = child.stderr.take() {
+        for text in std::io::BufReader::new(log).lines() {
+            line(&text.doing("read the log of", Path::new(&name))?);
+            if !go_on() {
+                break;
+            }
+        }
+    }
+    let _ = child.kill();
+    child.wait().doing("wait for", docker)?;
+    Ok(())
+}
+
+/// Everything of a project that Docker has, by its exact label, as `(kind, name)`. Where no engine answers, nothing.
+#[must_use]
+pub fn things(project: &str) -> Vec<(&'static str, String)> {
+    let filter = format!("label={PROJECT_LABEL}={project}");
+    let ask = |args: &[&str]| {
+        let said = Tool::new("docker").args(args).args(["--filter", &filter]).bound(QUICK_BOUND).run();
+        said.map(|said| said.text().lines().map(str::to_owned).collect::<Vec<_>>()).unwrap_or_default()
+    };
+    let mut things = Vec::new();
+    things
+        .extend(ask(&["ps", "--all", "--format", "{{.Names}}"]).into_iter().map(|name| ("container", name)));
+    things.extend(ask(&["volume", "ls", "--format", "{{.Name}}"]).into_iter().map(|name| ("volume", name)));
+    things.extend(ask(&["network", "ls", "--format", "{{.Name}}"]).into_iter().map(|name| ("network", name)));
+    things
+}
+
+/// The images that streamproof built and that no container uses.
+#[must_use]
+pub fn images() -> Vec<String> {
+    let said = Tool::new("docker")
+        .args([
+            "image",
+            "ls",
+            "--filter",
+            &format!("label={IMAGE_LABEL}"),
+            "--format",
+            "{{.Repository}}:{{.Tag}}",
+        ])
+        .bound(QUICK_BOUND)
+        .run();
+    let all: Vec<String> =
+        said.map(|said| said.text().lines().map(str::to_owned).collect()).unwrap_or_default();
+    let used = |image: &String| {
+        let users = Tool::new("docker")
+            .args(["ps", "--all", "--quiet", "--filter", &format!("ancestor={image}")])
+            .bound(QUICK_BOUND)
+            .run();
+        users.map_or(true, |said| !said.text().is_empty())
+    };
+    all.into_iter().filter(|image| !used(image)).collect()
+}
+
+/// Removes one of [`things`] or [`images`].
+///
+/// # Errors
+/// [`ServerError::Docker`].
+pub fn remove(kind: &str, name: &str) -> Result<(), ServerError> {
+    match kind {
+        "container" => docker(["container", "rm", "--force", "--volumes", name]),
+        _ => docker([kind, "rm", name]),
+    }
+    .map(drop)
+}
+
+fn docker<A: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = A>) -> Result<String, ServerError> {
+    docker_within(args, PULL_BOUND)
+}
+
+fn docker_within<A: AsRef<std::ffi::OsStr>>(
+    args: impl IntoIterator<Item = A>,
+    bound: Duration,
+) -> Result<String, ServerError> {
+    Tool::new("docker").args(args).bound(bound).run().map(|said| said.text()).map_err(down_or)
+}
+
+/// The client's own error where it cannot reach its engine; else what Docker said.
+fn down_or(error: ToolError) -> ServerError {
+    match &error {
+        ToolError::Missing { .. } => ServerError::EngineDown { reason: error.to_string() },
+        ToolError::Failed { said, .. }
+            if said.contains("Cannot connect") || said.contains("failed to connect") =>
+        {
+            ServerError::EngineDown { reason: said.lines().next().unwrap_or_default().to_owned() }
+        }
+        _ => ServerError::Docker(error),
+    }
+}
