@@ -18,6 +18,7 @@ pub mod project;
 pub mod server_conf;
 pub mod settings;
 pub mod subject;
+pub mod transform;
 pub mod validate;
 pub mod version;
 

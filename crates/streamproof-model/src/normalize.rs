@@ -14,10 +14,10 @@ use crate::fields::Field;
 use crate::moment;
 use crate::version::Version;
 
-pub(crate) use consumer::in_form as consumer_in_form;
 pub use consumer::normalize_consumer;
-pub(crate) use stream::in_form as stream_in_form;
+pub(crate) use consumer::{FLOW_CONTROL_HEARTBEAT_NS, in_form as consumer_in_form};
 pub use stream::normalize_stream;
+pub(crate) use stream::{implicit_republish, in_form as stream_in_form};
 
 /// What of a server its defaults depend on.
 #[derive(Debug, Clone)]

@@ -5,9 +5,12 @@
 mod buckets;
 mod consumers;
 mod names;
+mod queues;
+mod sources;
 mod streams;
 mod subjects;
 mod topology;
+mod transforms;
 
 use serde_json::{Map, Value};
 
@@ -25,6 +28,9 @@ pub fn desired(desired: &Desired, version: &Version, found: &mut Vec<Finding>) {
         names::stream(stream, found);
         subjects::stream(stream, version, found);
         streams::contradictions(stream, version, found);
+        sources::stream(stream, desired, version, found);
+        transforms::stream(stream, version, found);
+        queues::stream(stream, desired, version, found);
         if stream.bucket.is_some() {
             buckets::bucket(stream, found);
         }
@@ -42,7 +48,7 @@ pub fn desired(desired: &Desired, version: &Version, found: &mut Vec<Finding>) {
         let config = stream.map_or(&nothing, |stream| &stream.config);
         let full = normalize_consumer(&consumer.config, config, &ServerFacts::of(version.clone()));
         consumers::contradictions(consumer, &full, config, version, found);
-        subjects::filters(consumer, stream, found);
+        subjects::filters(consumer, stream, version, found);
     }
 }
 

@@ -61,6 +61,9 @@ pub fn refused<'a>(plan: &'a Plan, allow: &Allow) -> Vec<(&'a Step, ProvisionErr
 
 fn refusal(step: &Step, allow: &Allow) -> Option<ProvisionError> {
     let name = step.name.clone();
+    if let Some(why) = &step.blocked {
+        return Some(ProvisionError::Impossible { name, why: why.clone() });
+    }
     if step.action == Action::Delete && !allow.prune {
         return Some(ProvisionError::PruneNeeded { name });
     }
@@ -169,8 +172,11 @@ fn left_out(plan: &Plan, allow: &Allow, applied: &mut Applied) -> Result<BTreeSe
             _ => {}
         }
         out.insert(index);
-        let notes =
-            if waits { vec!["waits for a step that was left out".into()] } else { step.needs.clone() };
+        let notes = match &step.blocked {
+            _ if waits => vec!["waits for a step that was left out".into()],
+            Some(why) => vec![why.clone()],
+            None => step.needs.clone(),
+        };
         applied.skipped.push(Done { action: step.action, kind: step.kind, name: step.name.clone(), notes });
     }
     Ok(out)
@@ -309,7 +315,7 @@ fn document(step: &Step) -> Result<&Document, ProvisionError> {
 
 /// How often, and how far apart, a stream is tried to be made where another was just removed: the server removes the folder of
 /// the old one, and with the last stream that of all streams, behind its answer; until then it has no place for the new one and
-/// says 10049 (seen on 2.10.25 and 2.15.1).
+/// says 10049 (seen on 2.10.25 and 2.15.1). The same number says of a transform on 2.10 that it is illegal: that stays so.
 const CREATE_TRIES: u32 = 100;
 const CREATE_PAUSE: Duration = Duration::from_millis(50);
 
@@ -329,7 +335,9 @@ pub(crate) async fn write_stream(
     let body = Value::Object(body);
     for _ in 1..CREATE_TRIES {
         match js.request_at_level(&subject, &body, how.level).await {
-            Err(ProvisionError::Refused { err_code: 10049, .. }) if verb == "CREATE" => {
+            Err(ProvisionError::Refused { err_code: 10049, description, .. })
+                if verb == "CREATE" && description.contains("stor") =>
+            {
                 tokio::time::sleep(CREATE_PAUSE).await;
             }
             other => return other,

@@ -18,7 +18,7 @@ const MAX_ACK_PENDING: i64 = 1000;
 /// `JsDefaultPinnedTTL`, server/consumer.go.
 const PINNED_TTL_NS: i64 = 120_000_000_000;
 /// `sourceHealthHB`, server/stream.go.
-const FLOW_CONTROL_HEARTBEAT_NS: i64 = 1_000_000_000;
+pub(crate) const FLOW_CONTROL_HEARTBEAT_NS: i64 = 1_000_000_000;
 
 /// The fields that the server's JSON leaves out when they are zero or false.
 const OMITTED_ZEROS: &[&str] = &[

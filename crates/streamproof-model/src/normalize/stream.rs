@@ -7,7 +7,7 @@ use super::{
     strip_metadata, text,
 };
 use crate::fields::STREAM;
-use crate::version::Release;
+use crate::version::{Release, Version};
 
 /// `StreamDefaultDuplicatesWindow`, server/stream.go: two minutes.
 const DUPLICATE_WINDOW_NS: i64 = 120_000_000_000;
@@ -99,8 +99,15 @@ pub fn normalize_stream(
     if text(&full, "persist_mode") == "default" {
         full.remove("persist_mode");
     }
+    let implicit = implicit_republish(&full, version);
     if let Some(Value::Object(republish)) = full.get_mut("republish") {
-        default(republish, "src", ">");
+        match implicit {
+            Some(both) => {
+                republish.insert("src".to_owned(), both.clone().into());
+                republish.insert("dest".to_owned(), both.into());
+            }
+            None => default(republish, "src", ">"),
+        }
     }
     drop_empty(&mut full, OMITTED_ZEROS);
     sort(&mut full, "subjects");
@@ -125,6 +132,21 @@ pub(crate) fn in_form(full: &mut Map<String, Value>) {
     sort(full, "sources");
     drop_empty(full, &[]);
     in_order(full, STREAM);
+}
+
+/// What a republish of everything to everything means for a stream that transforms all it stores: everything under its new
+/// subject. From 2.11.11 and 2.12.2 on; before, it is refused.
+pub(crate) fn implicit_republish(config: &Map<String, Value>, version: &Version) -> Option<String> {
+    let known = version.has(Release(2, 12, 2))
+        || (version.has(Release(2, 11, 11)) && !version.has(Release(2, 12, 0)));
+    let end = |part: &str, key: &str| {
+        config.get(part).and_then(|part| part.get(key)).and_then(Value::as_str).unwrap_or_default()
+    };
+    let all = end("republish", "dest") == ">" && matches!(end("republish", "src"), "" | ">");
+    let subjects = config.get("subjects").and_then(Value::as_array)?;
+    let whole = matches!(subjects.as_slice(), [one] if one == end("subject_transform", "src"));
+    (known && all && whole && config.contains_key("republish"))
+        .then(|| end("subject_transform", "dest").to_owned())
 }
 
 fn force_rollup(full: &mut Map<String, Value>) {

@@ -148,6 +148,7 @@ impl<'a> Maker<'a> {
         };
         let Some(seen) = self.streams.get(stream.name.as_str()) else {
             step.changes = created(&config);
+            step.blocked = sealed(&full);
             step.document =
                 Some(with_mark(&to_send(&config, &full, &FORCED_STREAM), &[(MARK_KEY, MARK_VALUE)]));
             return step;
@@ -169,6 +170,7 @@ impl<'a> Maker<'a> {
         let document = merged(&seen.config, document, &|key| stream_field(key).is_some());
         if step.action == Action::Replace {
             self.replace_stream(&mut step, seen, &live, &full);
+            step.blocked = sealed(&full);
             // A mark of ownership is ours to give to what we make.
             step.document = Some(with_mark(&document, &[(MARK_KEY, MARK_VALUE)]));
         } else {
@@ -503,6 +505,7 @@ fn empty() -> Step {
         effect: Effect::InPlace,
         loses: None,
         needs: Vec::new(),
+        blocked: None,
         why: String::new(),
         notes: Vec::new(),
         stream: String::new(),
@@ -515,6 +518,13 @@ fn empty() -> Step {
         restore: None,
         seen: String::new(),
     }
+}
+
+/// Only what is there can be sealed (error 10052: "can not create a sealed stream").
+fn sealed(full: &Document) -> Option<String> {
+    (full.get("sealed") == Some(&Value::Bool(true))).then(|| {
+        "no stream can be made sealed: apply it with \"sealed\": false, fill it, and seal it then".to_owned()
+    })
 }
 
 /// Every declared field of something new.

@@ -7,9 +7,10 @@ use super::{MARK_KEY, MARK_VALUE, RESUMED_KEY};
 use serde_json::{Value, json};
 
 /// Fields that pedantic mode wants to see as the server would set them (nats-server `NewJSPedanticError`).
-pub(super) const FORCED_STREAM: [&str; 5] =
-    ["mirror_direct", "duplicate_window", "allow_msg_ttl", "allow_rollup_hdrs", "deny_purge"];
-pub(super) const FORCED_CONSUMER: [&str; 3] = ["ack_wait", "max_ack_pending", "inactive_threshold"];
+pub(super) const FORCED_STREAM: [&str; 6] =
+    ["mirror_direct", "duplicate_window", "allow_msg_ttl", "allow_rollup_hdrs", "deny_purge", "republish"];
+pub(super) const FORCED_CONSUMER: [&str; 5] =
+    ["ack_wait", "max_ack_pending", "inactive_threshold", "flow_control", "idle_heartbeat"];
 
 /// What is declared, and what pedantic mode would otherwise refuse to fill in.
 pub(super) fn to_send(config: &Document, full: &Document, forced: &[&str]) -> Document {

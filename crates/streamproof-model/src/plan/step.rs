@@ -165,6 +165,8 @@ pub struct Step {
     pub loses: Option<Loss>,
     /// Flags without which it is not carried out.
     pub needs: Vec<String>,
+    /// Why no server carries it out, whatever the flags; `null` where it can be carried out.
+    pub blocked: Option<String>,
     /// Why it is as it is, in a sentence; empty where there is nothing to say.
     pub why: String,
     /// What else to know: one sentence each.

@@ -80,6 +80,9 @@ fn step_lines(step: &Step) -> Vec<Line> {
     for note in &step.notes {
         say(Role::Detail, note.clone());
     }
+    if let Some(why) = &step.blocked {
+        say(Role::Danger, format!("cannot be done: {why}"));
+    }
     if !step.needs.is_empty() {
         say(Role::Danger, format!("needs {}", step.needs.join(" ")));
     }

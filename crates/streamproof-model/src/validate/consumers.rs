@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use super::{contradiction, subjects};
 use crate::desired::DesiredConsumer;
 use crate::finding::{Finding, Rule};
+use crate::normalize::FLOW_CONTROL_HEARTBEAT_NS;
 use crate::version::{Release, Version};
 
 /// `full` is the configuration with the server's defaults, `stream` that of its stream as declared.
@@ -59,11 +60,6 @@ pub(super) fn contradictions(
         let beat = number("idle_heartbeat");
         refuse(beat > 0 && beat < 100_000_000, "idle_heartbeat", "\"idle_heartbeat\" must be at least 100ms");
     } else {
-        refuse(
-            ack == "none" && retention == "workqueue",
-            "ack_policy",
-            "a pull consumer of a workqueue stream needs explicit acks",
-        );
         refuse(has("rate_limit_bps"), "rate_limit_bps", "a pull consumer has no \"rate_limit_bps\"");
         refuse(has("idle_heartbeat"), "idle_heartbeat", "a pull consumer has no \"idle_heartbeat\"");
         refuse(flag("flow_control"), "flow_control", "a pull consumer has no \"flow_control\"");
@@ -77,6 +73,22 @@ pub(super) fn contradictions(
     );
     if ack == "flow_control" {
         refuse(!push, "ack_policy", "\"ack_policy\": \"flow_control\" is for push consumers");
+        let declared = |key: &str| consumer.config.get(key);
+        refuse(
+            declared("flow_control") == Some(&Value::Bool(false)),
+            "flow_control",
+            "\"ack_policy\": \"flow_control\" needs \"flow_control\": true",
+        );
+        refuse(
+            declared("idle_heartbeat").is_some_and(|beat| *beat != 0 && *beat != FLOW_CONTROL_HEARTBEAT_NS),
+            "idle_heartbeat",
+            "\"ack_policy\": \"flow_control\" has an \"idle_heartbeat\" of 1s",
+        );
+        refuse(
+            number("max_ack_pending") <= 0,
+            "max_ack_pending",
+            "\"ack_policy\": \"flow_control\" needs a limit in \"max_ack_pending\"",
+        );
         refuse(
             has("ack_wait") || backoff > 0,
             "ack_wait",
@@ -113,6 +125,21 @@ pub(super) fn contradictions(
                     .label("forms a cycle"),
             );
         }
+    }
+    let first = consumer.config.get("backoff").and_then(|backoff| backoff.get(0));
+    if let (Some(first), Some(wait)) = (first, consumer.config.get("ack_wait"))
+        && first != wait
+        && *wait != 0
+    {
+        found.push(
+            Finding::warning(
+                Rule::Contradiction,
+                places.value("/ack_wait"),
+                "the first value of \"backoff\" takes the place of \"ack_wait\"",
+            )
+            .label("has no effect")
+            .help("remove this line"),
+        );
     }
     super::streams::sizes(&consumer.config, places, found);
 }
@@ -186,7 +213,8 @@ fn priority(
         );
         return;
     }
-    refuse(push, "priority_policy", "a push consumer has no \"priority_policy\"");
+    let late = version.has(Release(2, 11, 7));
+    refuse(push && late, "priority_policy", "a push consumer has no \"priority_policy\"");
     refuse(groups.is_empty(), "priority_policy", "a \"priority_policy\" needs \"priority_groups\"");
     // `validGroupName`: ^[a-zA-Z0-9/_=-]{1,16}$
     let legal = |name: &str| {

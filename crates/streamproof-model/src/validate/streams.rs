@@ -6,6 +6,7 @@ use super::contradiction;
 use crate::desired::DesiredStream;
 use crate::duration;
 use crate::finding::{Finding, Rule};
+use crate::plan::{MARK_KEY, MARK_VALUE};
 use crate::version::{Release, Version};
 
 const SHORTEST_NS: u64 = 100_000_000;
@@ -45,7 +46,6 @@ pub(super) fn contradictions(stream: &DesiredStream, version: &Version, found: &
         "deny_purge",
         "roll-ups require the purge permission",
     );
-    refuse(flag("sealed"), "sealed", "a stream cannot be sealed when it is created");
 
     let (age, window, marker) =
         (nanos("max_age"), nanos("duplicate_window"), nanos("subject_delete_marker_ttl"));
@@ -54,30 +54,40 @@ pub(super) fn contradictions(stream: &DesiredStream, version: &Version, found: &
         "duplicate_window",
         "\"duplicate_window\" cannot be longer than \"max_age\"",
     );
-    // `pedantic` refuses what the server would otherwise switch on by itself, and so did 2.11.0 and 2.11.1.
+    // What the server switches on by itself, and would have to switch on against the file. 2.11.0 and 2.11.1 do not.
     if marker > 0 && version.has(Release(2, 11, 0)) {
+        let by_itself = version.has(Release(2, 11, 2));
+        for key in ["allow_msg_ttl", "allow_rollup_hdrs"] {
+            refuse(
+                off(key) || !(by_itself || flag(key)),
+                "subject_delete_marker_ttl",
+                &format!("delete markers need {key:?}: true"),
+            );
+        }
         refuse(
-            !flag("allow_msg_ttl"),
+            flag("deny_purge"),
             "subject_delete_marker_ttl",
-            "delete markers need \"allow_msg_ttl\": true",
-        );
-        refuse(
-            !flag("allow_rollup_hdrs"),
-            "subject_delete_marker_ttl",
-            "delete markers need \"allow_rollup_hdrs\": true",
+            "delete markers need roll-ups, and roll-ups need the purge permission",
         );
         refuse(has("mirror"), "subject_delete_marker_ttl", "delete markers are forbidden on mirrors");
-    }
-    if flag("allow_msg_schedules") {
         refuse(
-            !flag("allow_rollup_hdrs"),
-            "allow_msg_schedules",
-            "schedules need \"allow_rollup_hdrs\": true",
+            flag("allow_msg_counter"),
+            "subject_delete_marker_ttl",
+            "delete markers need message TTLs, and a counter stream cannot use them",
         );
-        let discard = version.has(Release(2, 14, 2))
-            || (version.has(Release(2, 12, 10)) && !version.has(Release(2, 14, 0)));
+    }
+    // These two came with 2.12.10 and 2.14.2.
+    let later = version.has(Release(2, 14, 2))
+        || (version.has(Release(2, 12, 10)) && !version.has(Release(2, 14, 0)));
+    if flag("allow_msg_schedules") {
+        refuse(off("allow_rollup_hdrs"), "allow_msg_schedules", "schedules need \"allow_rollup_hdrs\": true");
         refuse(
-            discard && is("discard", "new"),
+            flag("deny_purge"),
+            "allow_msg_schedules",
+            "schedules need roll-ups, and roll-ups need the purge permission",
+        );
+        refuse(
+            later && is("discard", "new"),
             "allow_msg_schedules",
             "schedules cannot use \"discard\": \"new\"",
         );
@@ -86,7 +96,11 @@ pub(super) fn contradictions(stream: &DesiredStream, version: &Version, found: &
     if flag("allow_msg_counter") {
         refuse(is("discard", "new"), "allow_msg_counter", "a counter stream cannot use \"discard\": \"new\"");
         refuse(flag("allow_msg_ttl"), "allow_msg_counter", "a counter stream cannot use message TTLs");
-        refuse(flag("allow_msg_schedules"), "allow_msg_counter", "a counter stream cannot use schedules");
+        refuse(
+            later && flag("allow_msg_schedules"),
+            "allow_msg_counter",
+            "a counter stream cannot use schedules",
+        );
         refuse(
             has("retention") && !is("retention", "limits"),
             "allow_msg_counter",
@@ -117,8 +131,8 @@ pub(super) fn contradictions(stream: &DesiredStream, version: &Version, found: &
         for key in ["allow_msg_counter", "allow_atomic", "allow_batched", "allow_msg_schedules"] {
             refuse(flag(key), key, &format!("a mirror cannot have {key:?}"));
         }
-        let direct = off("mirror_direct") && stream.bucket.is_some();
-        refuse(direct, "mirror_direct", "the mirror of a bucket is read directly");
+    } else {
+        refuse(flag("mirror_direct"), "mirror_direct", "only a mirror can have \"mirror_direct\"");
     }
     let preferred = config.get("placement").and_then(|placement| placement.get("preferred")).is_some();
     refuse(preferred, "placement/preferred", "a preferred server is not permitted in \"placement\"");
@@ -127,7 +141,6 @@ pub(super) fn contradictions(stream: &DesiredStream, version: &Version, found: &
     shortest(stream, "duplicate_window", window, SHORTEST_NS, found);
     shortest(stream, "subject_delete_marker_ttl", marker, SECOND_NS, found);
     sizes(&stream.config, &stream.places, found);
-    sources(stream, found);
 }
 
 /// A duration below the server's least; what was suspected of its unit before is said better here.
@@ -161,49 +174,10 @@ pub(super) fn sizes(config: &Map<String, Value>, places: &crate::desired::Places
     }
     let labels = config.get("metadata").and_then(Value::as_object).into_iter().flatten();
     let size: usize = labels.map(|(key, value)| key.len() + value.as_str().map_or(0, str::len)).sum();
-    if size > LARGEST_METADATA {
-        let message = format!("metadata has at most {LARGEST_METADATA} bytes");
+    let mark = MARK_KEY.len() + MARK_VALUE.len();
+    if size + mark > LARGEST_METADATA {
+        let message =
+            format!("metadata has at most {LARGEST_METADATA} bytes, {mark} of them for our own mark");
         found.push(Finding::error(Rule::OutOfRange, places.key("/metadata"), message).label("too large"));
-    }
-}
-
-fn sources(stream: &DesiredStream, found: &mut Vec<Finding>) {
-    let mirror = stream.config.get("mirror").map(|mirror| ("/mirror".to_owned(), mirror));
-    let sources = stream.config.get("sources").and_then(Value::as_array).into_iter().flatten();
-    let sources = sources.enumerate().map(|(index, source)| (format!("/sources/{index}"), source));
-    let mut seen = Vec::new();
-    for (pointer, source) in mirror.into_iter().chain(sources) {
-        let place = || stream.places.value(&pointer);
-        let text = |key: &str| source.get(key).and_then(Value::as_str).unwrap_or_default();
-        let transforms =
-            source.get("subject_transforms").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-        if !crate::subject::is_valid_name(text("name")) {
-            found.push(
-                Finding::error(Rule::InvalidName, place(), "a mirror or source needs the name of a stream")
-                    .label("no valid name"),
-            );
-        }
-        if !text("filter_subject").is_empty() && !transforms.is_empty() {
-            let message = "a mirror or source has either \"filter_subject\" or \"subject_transforms\"";
-            found.push(Finding::error(Rule::Contradiction, place(), message).label("has both"));
-        }
-        if !text("filter_subject").is_empty() && !crate::subject::is_valid(text("filter_subject")) {
-            let place = stream.places.value(&format!("{pointer}/filter_subject"));
-            found.push(Finding::error(
-                Rule::InvalidSubject,
-                place,
-                format!("{:?} is not a subject", text("filter_subject")),
-            ));
-        }
-        // `composeIName`: the name, the other account or domain, the filters.
-        let api = source.get("external").and_then(|external| external.get("api")).cloned();
-        let key = (text("name").to_owned(), api, text("filter_subject").to_owned(), transforms.to_vec());
-        if seen.contains(&key) {
-            found.push(
-                Finding::error(Rule::Contradiction, place(), "the same source is listed twice")
-                    .label("again here"),
-            );
-        }
-        seen.push(key);
     }
 }

@@ -37,10 +37,6 @@ pub(super) fn stream(stream: &DesiredStream, version: &Version, found: &mut Vec<
                 );
             }
         }
-        // Both rules came with 2.10.17; in this table of rules 2.10.25 is the oldest that is tested.
-        if !version.has(Release(2, 10, 17)) {
-            continue;
-        }
         if *subject == ">" && !(no_ack && replicas <= 1) {
             report(
                 Rule::Contradiction,
@@ -48,22 +44,27 @@ pub(super) fn stream(stream: &DesiredStream, version: &Version, found: &mut Vec<
                 "captures the answers of JetStream itself",
                 "list the subjects that are meant",
             );
-        } else if !no_ack {
-            let api = ["$JS.>", "$JSC.>", "$NRG.>"].into_iter().any(|space| collide(subject, space))
-                && !is_subset(subject, "$JS.EVENT.>");
-            let system = collide(subject, "$SYS.>") && !is_subset(subject, "$SYS.ACCOUNT.>");
-            if api || system {
-                report(
-                    Rule::Contradiction,
-                    format!(
-                        "{subject:?} overlaps with the server's own subjects, which requires \"no_ack\": true"
-                    ),
-                    "overlaps with the server's own subjects",
-                    "list the subjects that are meant",
-                );
-            }
+        } else if !no_ack && is_of_the_server(subject, version) {
+            report(
+                Rule::Contradiction,
+                format!(
+                    "{subject:?} overlaps with the server's own subjects, which requires \"no_ack\": true"
+                ),
+                "overlaps with the server's own subjects",
+                "list the subjects that are meant",
+            );
         }
     }
+}
+
+/// Until 2.10.28 and 2.11.2 only what lies wholly in the server's own space was refused.
+fn is_of_the_server(subject: &str, version: &Version) -> bool {
+    let wide = version.has(Release(2, 11, 2))
+        || (version.has(Release(2, 10, 28)) && !version.has(Release(2, 11, 0)));
+    let meets = if wide { collide } else { is_subset };
+    let api: &[&str] = if wide { &["$JS.>", "$JSC.>", "$NRG.>"] } else { &["$JS.>", "$JSC.>"] };
+    (api.iter().any(|space| meets(subject, space)) && !is_subset(subject, "$JS.EVENT.>"))
+        || (meets(subject, "$SYS.>") && !is_subset(subject, "$SYS.ACCOUNT.>"))
 }
 
 const SUBJECT_HELP: &str = "tokens stand between dots; * is one token, > the rest; no blanks";
@@ -97,8 +98,15 @@ pub(super) fn overlaps(desired: &Desired, found: &mut Vec<Finding>) {
 
 /// `checkConsumerCfg`, server/consumer.go. A filter outside the stream's subjects is taken by the server from 2.10 on, and never
 /// matches anything.
-pub(super) fn filters(consumer: &DesiredConsumer, stream: Option<&DesiredStream>, found: &mut Vec<Finding>) {
+pub(super) fn filters(
+    consumer: &DesiredConsumer,
+    stream: Option<&DesiredStream>,
+    version: &Version,
+    found: &mut Vec<Finding>,
+) {
     let config = &consumer.config;
+    // From 2.10.14 until 2.12.5 filters that meet were refused, too.
+    let overlaps = if version.has(Release(2, 12, 5)) { is_subset } else { collide };
     let one = config.get("filter_subject").and_then(Value::as_str).filter(|filter| !filter.is_empty());
     let many: Vec<&str> = config
         .get("filter_subjects")
@@ -133,8 +141,8 @@ pub(super) fn filters(consumer: &DesiredConsumer, stream: Option<&DesiredStream>
         }
         let others =
             filters.iter().enumerate().filter(|(other, (text, _))| *other != index && is_valid(text));
-        if let Some((_, (other, _))) = others.into_iter().find(|(_, (other, _))| is_subset(filter, other)) {
-            let message = format!("filter {filter:?} is already matched by {other:?}");
+        if let Some((_, (other, _))) = others.into_iter().find(|(_, (other, _))| overlaps(filter, other)) {
+            let message = format!("filter {filter:?} overlaps with {other:?}");
             found.push(
                 Finding::error(Rule::FilterOverlap, place.clone(), message)
                     .label("overlaps")

@@ -6,4 +6,5 @@ mod interop;
 mod lines;
 mod random;
 mod replacement;
+mod rules;
 mod steps;
