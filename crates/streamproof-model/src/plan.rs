@@ -2,23 +2,24 @@
 //!
 //! Everything is decided here. Whoever carries a plan out decides nothing.
 
+mod consumers;
 mod diff;
 mod loss;
 mod make;
-mod moment;
 mod observed;
 mod order;
 mod rules;
 mod send;
 mod step;
+mod streams;
 mod text;
+mod unmanaged;
 
 #[cfg(test)]
 mod tests;
 
 pub use loss::Want;
 pub use make::{Planned, plan, plan_with_wants};
-pub use moment::{before, earlier};
 pub use observed::{AccountSeen, ConsumerSeen, Document, Observed, Older, ServerSeen, StreamSeen};
 pub use send::{declared_start, resumed};
 pub use step::{

@@ -173,7 +173,7 @@ async fn first_since(js: &Js, seen: &StreamSeen, moment: &str) -> Result<u64, Pr
             Ok(answer) => {
                 let time = answer.pointer("/message/time").and_then(Value::as_str).unwrap_or_default();
                 let seq = answer.pointer("/message/seq").and_then(Value::as_u64).unwrap_or(middle);
-                if streamproof_model::plan::earlier(time, moment) {
+                if streamproof_model::moment::earlier(time, moment) {
                     low = seq + 1;
                 } else {
                     high = middle;

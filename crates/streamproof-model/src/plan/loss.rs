@@ -1,9 +1,8 @@
 //! What a change of a stream deletes of what it holds, in messages and bytes, and how well that is known.
 
-use super::moment::before;
 use super::observed::{Document, StreamSeen};
 use super::step::{Bound, Loss};
-use crate::moment::nanoseconds;
+use crate::moment::{before, nanoseconds};
 use serde_json::Value;
 
 /// Something to look up on the server so that a loss can be told exactly.

@@ -122,23 +122,10 @@ fn value_words(path: &str, value: &Value) -> String {
     );
     match value {
         Value::Null => "nothing".into(),
-        Value::Number(n) if duration => n.as_u64().map_or_else(|| n.to_string(), duration_words),
+        Value::Number(n) if duration => n.as_u64().map_or_else(|| n.to_string(), crate::duration::format),
         Value::String(text) => text.clone(),
         other => other.to_string(),
     }
-}
-
-fn duration_words(ns: u64) -> String {
-    const UNITS: [(u64, &str); 6] = [
-        (86_400_000_000_000, "d"),
-        (3_600_000_000_000, "h"),
-        (60_000_000_000, "m"),
-        (1_000_000_000, "s"),
-        (1_000_000, "ms"),
-        (1, "ns"),
-    ];
-    let unit = UNITS.iter().find(|(size, _)| ns >= *size && ns.is_multiple_of(*size));
-    unit.map_or_else(|| "0".into(), |(size, name)| format!("{}{name}", ns / size))
 }
 
 /// A loss in words: `1,204 messages (3.1 MiB)`, with how well that is known.

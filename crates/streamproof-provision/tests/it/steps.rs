@@ -3,6 +3,7 @@
 use crate::ground::{Ground, LINES, everything, from_export, pending, replacing};
 use serde_json::{Value, json};
 use streamproof_model::failure::{Code, Failure as _};
+use streamproof_model::moment;
 use streamproof_model::plan::{self, Action, Bound, MARK_KEY, Options, Plan};
 use streamproof_provision::{Allow, apply, export, inspect, observe, plan_for};
 
@@ -52,7 +53,7 @@ async fn a_shorter_age_is_counted_exactly() {
     loop {
         let info = inspect::stream(&ground.js, "S").await.unwrap();
         let now = info.get("ts").and_then(Value::as_str).unwrap().to_owned();
-        if plan::before(&now, 2_000_000_000).is_some_and(|then| plan::earlier(&last, &then)) {
+        if moment::before(&now, 2_000_000_000).is_some_and(|then| moment::earlier(&last, &then)) {
             break;
         }
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;

@@ -1,0 +1,111 @@
+//! A consumer: what is declared against what is there.
+
+use super::diff::changes;
+use super::make::{Maker, comes_again, created, empty, finish};
+use super::observed::Document;
+use super::send::{FORCED_CONSUMER, declared_start, kept_metadata, merged, to_send, with_mark};
+use super::step::{Action, Change, Step, config_digest};
+use super::{MARK_KEY, MARK_VALUE};
+use crate::desired::{DesiredConsumer, Kind};
+use crate::fields::consumer_field;
+use crate::moment::{earlier, nanoseconds};
+use serde_json::Value;
+use std::collections::BTreeSet;
+
+impl Maker<'_> {
+    pub(super) fn consumer(&self, consumer: &DesiredConsumer) -> Step {
+        let mut step = Step {
+            action: Action::Create,
+            kind: Kind::Consumer,
+            name: format!("{}/{}", consumer.stream, consumer.name),
+            stream: consumer.stream.clone(),
+            consumer: Some(consumer.name.clone()),
+            ..empty()
+        };
+        let mut config = consumer.config.clone();
+        let replicas = config.get("num_replicas").and_then(Value::as_u64).filter(|n| *n > 1);
+        if let Some(replicas) = replicas.filter(|_| self.options.one_node && !self.observed.server.clustered)
+        {
+            config.insert("num_replicas".into(), 1.into());
+            step.notes.push(format!("{replicas} replicas run as 1: this server stands alone"));
+        }
+        let full = self.normal_consumer(&config, &consumer.stream);
+        let document = to_send(&config, &full, &FORCED_CONSUMER);
+        let Some(seen) = self.live_consumer(&consumer.stream, &consumer.name) else {
+            step.changes = created(&config);
+            step.document = Some(with_mark(&document, &[(MARK_KEY, MARK_VALUE)]));
+            return step;
+        };
+        let live = self.normal_consumer(&declared_start(&seen.config), &consumer.stream);
+        step.seen = config_digest(&seen.config);
+        step.changes = changes(&live, &full, &consumer.declared, &|key| consumer_field(key).is_some());
+        step.changes.retain(|change| change.path != "pause_until" || !self.pauses_alike(change));
+        one_filter(&mut step.changes, &live, &full);
+        self.judge(&mut step);
+        self.adopt(&mut step, &seen.config);
+        if step.action == Action::None {
+            return step;
+        }
+        if step.action == Action::Replace {
+            step.document = Some(with_mark(&document, &[(MARK_KEY, MARK_VALUE)]));
+            let workqueue = self.retention(&consumer.stream) == "workqueue";
+            step.notes.push(comes_again(seen, workqueue));
+        } else {
+            if let Some(pause) = step.changes.iter().find(|change| change.path == "pause_until") {
+                step.pause_until = Some(pause.to.as_str().unwrap_or_default().to_owned());
+            }
+            // Where only the pause changes, the pause is all there is to send.
+            if self.options.adopt || step.changes.iter().any(|change| change.path != "pause_until") {
+                let keep = kept_metadata(&seen.config, self.options.adopt);
+                let keep: Vec<(&str, &str)> = keep.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+                let document = with_mark(&document, &keep);
+                let mut document = merged(&seen.config, document, &|key| consumer_field(key).is_some());
+                // Where it starts cannot be changed, and a moved one keeps the start that it was given.
+                for key in ["deliver_policy", "opt_start_seq", "opt_start_time", "pause_until"] {
+                    match seen.config.get(key) {
+                        Some(value) => document.insert(key.into(), value.clone()),
+                        None => document.remove(key),
+                    };
+                }
+                step.document = Some(document);
+            }
+        }
+        finish(&mut step);
+        step
+    }
+
+    /// A pause that is over is none.
+    pub(super) fn pauses_alike(&self, change: &Change) -> bool {
+        let over = |v: &Value| match (v.as_str(), self.observed.at.as_deref()) {
+            (None, _) => true,
+            (Some(until), Some(now)) => earlier(until, now),
+            (Some(_), None) => false,
+        };
+        let alike = || match (change.from.as_str(), change.to.as_str()) {
+            (Some(a), Some(b)) => nanoseconds(a) == nanoseconds(b),
+            _ => false,
+        };
+        (over(&change.from) && over(&change.to)) || alike()
+    }
+}
+
+/// One filter can be written in two ways (`filter_subject`, `filter_subjects`): the same set is no difference.
+fn one_filter(changes: &mut Vec<Change>, live: &Document, full: &Document) {
+    let filters = |doc: &Document| -> BTreeSet<String> {
+        let mut all: BTreeSet<String> = doc
+            .get("filter_subjects")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .map(str::to_owned)
+            .collect();
+        all.extend(
+            doc.get("filter_subject").and_then(Value::as_str).filter(|s| !s.is_empty()).map(str::to_owned),
+        );
+        all
+    };
+    if filters(live) == filters(full) {
+        changes.retain(|change| change.path != "filter_subject" && change.path != "filter_subjects");
+    }
+}

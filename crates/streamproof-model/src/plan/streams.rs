@@ -1,0 +1,221 @@
+//! A stream, or the stream of a bucket: what is declared against what is there.
+
+use super::diff::{changes, same};
+use super::loss::{Want, all, of_limits};
+use super::make::{Maker, comes_again, created, empty, finish};
+use super::observed::{Document, StreamSeen};
+use super::order::{self, RELEASES};
+use super::send::{
+    FORCED_CONSUMER, FORCED_STREAM, declared_start, kept_metadata, merged, placement_first, to_send,
+    with_mark,
+};
+use super::step::{Action, Carried, Change, Effect, Restore, Step, config_digest, without_server_marks};
+use super::{MARK_KEY, MARK_VALUE};
+use crate::desired::DesiredStream;
+use crate::fields::stream_field;
+use crate::subject::collide;
+use crate::version::Release;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+impl Maker<'_> {
+    /// What a file asks for, as this server can have it.
+    pub(super) fn stream_config(&self, stream: &DesiredStream) -> (Document, Vec<String>) {
+        let mut config = stream.config.clone();
+        let mut notes = Vec::new();
+        if self.options.one_node && !self.observed.server.clustered {
+            if let Some(replicas) = config.get("num_replicas").and_then(Value::as_u64).filter(|n| *n > 1) {
+                config.insert("num_replicas".into(), 1.into());
+                notes.push(format!("{replicas} replicas run as 1: this server stands alone"));
+            }
+            if config.get("placement").is_some_and(|p| !same("placement", p, &Value::Null)) {
+                config.remove("placement");
+                notes.push("placement is left out: this server stands alone".into());
+            }
+        }
+        (config, notes)
+    }
+
+    pub(super) fn stream(&self, stream: &DesiredStream, wants: &mut Vec<Want>) -> Step {
+        let (config, notes) = self.stream_config(stream);
+        let full = self.normal_stream(&config);
+        let mut step = Step {
+            action: Action::Create,
+            kind: stream.kind,
+            name: stream.label().to_owned(),
+            stream: stream.name.clone(),
+            notes,
+            ..empty()
+        };
+        let Some(seen) = self.streams.get(stream.name.as_str()) else {
+            step.changes = created(&config);
+            step.blocked = sealed(&full);
+            step.document =
+                Some(with_mark(&to_send(&config, &full, &FORCED_STREAM), &[(MARK_KEY, MARK_VALUE)]));
+            return step;
+        };
+        let live = self.normal_stream(&seen.config);
+        step.seen = config_digest(&seen.config);
+        step.changes = changes(&live, &full, &stream.declared, &|key| stream_field(key).is_some());
+        // The server puts the origin's own setting there, whatever it is sent.
+        step.changes.retain(|change| change.path != "mirror_direct" || !full.contains_key("mirror"));
+        self.judge(&mut step);
+        self.stuck_limits(&mut step, &full);
+        self.adopt(&mut step, &seen.config);
+        if step.action == Action::None {
+            return step;
+        }
+        let keep = kept_metadata(&seen.config, self.options.adopt);
+        let keep: Vec<(&str, &str)> = keep.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        let document = with_mark(&to_send(&config, &full, &FORCED_STREAM), &keep);
+        let document = merged(&seen.config, document, &|key| stream_field(key).is_some());
+        if step.action == Action::Replace {
+            self.replace_stream(&mut step, seen, &live, &full);
+            step.blocked = sealed(&full);
+            // A mark of ownership is ours to give to what we make.
+            step.document = Some(with_mark(&document, &[(MARK_KEY, MARK_VALUE)]));
+        } else {
+            step.loses = of_limits(seen, &live, &full, self.observed.at.as_deref(), wants);
+            step.first = placement_first(&step.changes, &seen.config, &document);
+            step.document = Some(document);
+            for gone in released_subjects(&step.changes) {
+                step.notes
+                    .push(format!("messages on {gone} are no longer stored; those that are stored stay"));
+            }
+        }
+        finish(&mut step);
+        step
+    }
+
+    /// Before 2.14.3 a limit for consumers that is not there counts as 0 in an update, and any consumer exceeds that
+    /// (nats-server `updateWithAdvisory`, error 10069): such limits cannot be lifted where they are.
+    pub(super) fn stuck_limits(&self, step: &mut Step, full: &Document) {
+        if self.facts.version.has(Release(2, 14, 3)) {
+            return;
+        }
+        let number = |doc: &Document, key: &str| doc.get(key).and_then(Value::as_i64).unwrap_or(0);
+        let none = Document::new();
+        let limits = full.get("consumer_limits").and_then(Value::as_object).unwrap_or(&none);
+        let exceeds = |config: &Document| {
+            ["max_ack_pending", "inactive_threshold"]
+                .iter()
+                .any(|key| number(config, key) > number(limits, key))
+        };
+        let stuck = self.observed.consumers.iter().filter(|c| c.stream == step.stream).any(|consumer| {
+            let wanted = self.wanted_consumers.get(&(consumer.stream.as_str(), consumer.name.as_str()));
+            let later = wanted.map(|wanted| self.normal_consumer(&wanted.config, &wanted.stream));
+            exceeds(&consumer.config) && later.is_none_or(|later| exceeds(&later))
+        });
+        let mut limits = step.changes.iter_mut().filter(|c| c.path.starts_with("consumer_limits")).peekable();
+        if stuck && limits.peek().is_some() {
+            for change in limits {
+                change.effect = Effect::Replace;
+                change.rule = Some(
+                    "before nats-server 2.14.3 a missing limit for consumers counts as 0 in an update (10069)".into(),
+                );
+            }
+            (step.action, step.effect) = (Action::Replace, Effect::Replace);
+        }
+    }
+
+    /// What goes, what comes back and what is made again when a stream is replaced.
+    pub(super) fn replace_stream(
+        &self,
+        step: &mut Step,
+        seen: &StreamSeen,
+        live: &Document,
+        full: &Document,
+    ) {
+        let mirrors = |doc: &Document| doc.get("mirror").cloned().filter(|m| !m.is_null());
+        let file = |doc: &Document| doc.get("storage").and_then(Value::as_str) == Some("file");
+        let interest = full.get("retention").and_then(Value::as_str) == Some("interest");
+        let counter = |doc: &Document| doc.get("allow_msg_counter").and_then(Value::as_bool) == Some(true);
+        let restore = if mirrors(full).is_some() {
+            Restore::Nothing
+        } else if file(live) && file(full) && !interest && counter(full) == counter(live) {
+            Restore::Snapshot
+        } else if counter(full) || counter(live) {
+            // Counted messages are sums: stored again they would be added again (ADR-49).
+            Restore::Nothing
+        } else {
+            Restore::Copy
+        };
+        step.restore = Some(restore);
+        step.loses = match restore {
+            Restore::Nothing => all(seen),
+            Restore::Snapshot | Restore::Copy => of_limits(seen, live, full, None, &mut Vec::new()),
+        };
+        step.notes.push(match restore {
+            Restore::Nothing => "nothing is brought back; the backup is kept".into(),
+            Restore::Snapshot => "its messages come back from the server's own snapshot, unchanged".into(),
+            Restore::Copy => {
+                "its messages are stored again under their sequences; the time at which they were stored is new"
+                    .to_owned()
+            }
+        });
+        step.notes
+            .push("while it is replaced it takes no messages: publishers get an error, not an ack".into());
+        let workqueue = full.get("retention").and_then(Value::as_str) == Some("workqueue");
+        for consumer in self.observed.consumers.iter().filter(|c| c.stream == seen.name && c.is_durable()) {
+            let document = match self.wanted_consumers.get(&(seen.name.as_str(), consumer.name.as_str())) {
+                Some(wanted) => {
+                    let full = self.normal_consumer(&wanted.config, &wanted.stream);
+                    with_mark(&to_send(&wanted.config, &full, &FORCED_CONSUMER), &[(MARK_KEY, MARK_VALUE)])
+                }
+                None => declared_start(&without_server_marks(&consumer.config)),
+            };
+            step.notes.push(comes_again(consumer, workqueue || restore == Restore::Nothing));
+            step.carries.push(Carried { name: consumer.name.clone(), document });
+        }
+    }
+
+    /// Where two streams swap subjects, one of them has to let go first.
+    pub(super) fn releases(&self, steps: &[Step]) -> Vec<Step> {
+        let pairs = order::handovers(steps, self.observed);
+        let mut made: BTreeMap<usize, Step> = BTreeMap::new();
+        for (taker, giver) in &pairs {
+            // The lower index of a mutual pair lets go first.
+            if taker > giver && pairs.contains(&(*giver, *taker)) && steps[*giver].action == Action::Update {
+                let Some(seen) = self.streams.get(steps[*giver].stream.as_str()) else { continue };
+                let gone = order::released(&steps[*giver], self.observed);
+                let kept: Vec<String> =
+                    order::subjects(&seen.config).into_iter().filter(|s| !gone.contains(s)).collect();
+                let kept =
+                    if kept.is_empty() { vec![format!("_streamproof.released.{}", seen.name)] } else { kept };
+                let mut document = without_server_marks(&seen.config);
+                document.insert("subjects".into(), json!(kept));
+                made.entry(*giver).or_insert_with(|| Step {
+                    action: Action::Update,
+                    kind: steps[*giver].kind,
+                    name: steps[*giver].name.clone(),
+                    stream: seen.name.clone(),
+                    why: format!(
+                        "{RELEASES}: {} takes what it has, and it takes what {} has",
+                        steps[*taker].name, steps[*taker].name
+                    ),
+                    document: Some(document),
+                    seen: steps[*giver].seen.clone(),
+                    ..empty()
+                });
+            }
+        }
+        made.into_values().collect()
+    }
+}
+
+/// Only what is there can be sealed (error 10052: "can not create a sealed stream").
+fn sealed(full: &Document) -> Option<String> {
+    (full.get("sealed") == Some(&Value::Bool(true))).then(|| {
+        "no stream can be made sealed: apply it with \"sealed\": false, fill it, and seal it then".to_owned()
+    })
+}
+
+fn released_subjects(changes: &[Change]) -> Vec<String> {
+    let list = |v: &Value| -> Vec<String> {
+        v.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+    };
+    let Some(change) = changes.iter().find(|c| c.path == "subjects") else { return Vec::new() };
+    let kept = list(&change.to);
+    let covered = |subject: &String| kept.iter().any(|k| k == subject || collide(k, subject));
+    list(&change.from).into_iter().filter(|s| !covered(s)).collect()
+}
