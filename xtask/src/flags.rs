@@ -344,7 +344,7 @@ pub(crate) struct BenchFlags {
     #[arg(long, value_name = "BYTES", value_delimiter = ',', default_value = "128")]
     pub(crate) size: Vec<usize>,
     /// In flight at most, for each client; several separated by commas
-    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "1000")]
+    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "500")]
     pub(crate) window: Vec<usize>,
     /// Clients that share the messages, each on its own connection; several separated by commas
     #[arg(long, value_name = "N", value_delimiter = ',', default_value = "1")]

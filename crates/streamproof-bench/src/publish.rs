@@ -37,7 +37,7 @@ pub(crate) async fn ack_each(run: &Run<'_>, shape: Shape, msgs: u64) -> Result<S
     run.bed.empty().await?;
     let mut publishers = Vec::new();
     for _ in 0..shape.clients {
-        let options = PublisherOptions::default().window(shape.window);
+        let options = PublisherOptions::default().window(shape.window).stream(&run.bed.stream);
         let client = run.connect().await?;
         publishers.push(client.publisher(options).await.map_err(|e| run.client_error(e))?);
     }

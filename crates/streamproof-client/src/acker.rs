@@ -84,21 +84,21 @@ struct Acks;
 impl Exchange for Acks {
     type Outcome = AckOutcome;
 
-    fn answered(&mut self, message: &Message) -> AckOutcome {
+    fn answered(&mut self, message: &Message) -> Option<AckOutcome> {
         #[derive(serde::Deserialize)]
         struct Refusal {
             error: ErrorJson,
         }
-        if let Some(rejection) = status_rejection(message) {
-            return AckOutcome::Rejected(rejection);
-        }
-        if message.payload.is_empty() {
-            return AckOutcome::Confirmed;
-        }
-        match serde_json::from_slice::<Refusal>(&message.payload) {
-            Ok(refusal) => AckOutcome::Rejected(refusal.error.into()),
-            Err(_) => AckOutcome::Indeterminate(Indeterminate::Unreadable),
-        }
+        Some(if let Some(rejection) = status_rejection(message) {
+            AckOutcome::Rejected(rejection)
+        } else if message.payload.is_empty() {
+            AckOutcome::Confirmed
+        } else {
+            match serde_json::from_slice::<Refusal>(&message.payload) {
+                Ok(refusal) => AckOutcome::Rejected(refusal.error.into()),
+                Err(_) => AckOutcome::Indeterminate(Indeterminate::Unreadable),
+            }
+        })
     }
 
     fn unanswered(why: Indeterminate) -> AckOutcome {
@@ -125,6 +125,8 @@ impl Acker {
             window: options.window,
             timeout: options.timeout,
             on_disconnect: options.on_disconnect,
+            // Only the consumer itself listens on the subjects of its acks.
+            one_answer: true,
         };
         Ok(Acker { pipeline: Pipeline::start(client, settings, Acks, options.sink).await? })
     }

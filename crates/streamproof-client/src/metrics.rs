@@ -25,6 +25,9 @@ pub struct Totals {
     pub in_flight: u64,
     /// Answers that came after their operation had ended as indeterminate. They change no other count.
     pub late: u64,
+    /// Answers from somebody else than the stream that was named
+    /// ([`PublisherOptions::stream`](crate::PublisherOptions::stream)). They change no other count.
+    pub foreign: u64,
     /// Sent again after a reconnect, under the same message id.
     pub repeated: u64,
 }

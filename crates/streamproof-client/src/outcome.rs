@@ -96,6 +96,8 @@ struct AckJson {
     #[serde(default)]
     stream: String,
     #[serde(default)]
+    domain: String,
+    #[serde(default)]
     seq: u64,
     #[serde(default)]
     duplicate: bool,
@@ -122,28 +124,64 @@ impl From<ErrorJson> for Rejection {
 #[derive(Debug, Default)]
 pub(crate) struct AckReader {
     stream: Option<Arc<str>>,
+    /// The only stream whose answers count.
+    only: Option<Only>,
+}
+
+#[derive(Debug)]
+struct Only {
+    stream: String,
+    /// The domain of its first ack: a stream of this name can be in several. `None` before that ack.
+    domain: Option<String>,
 }
 
 impl AckReader {
-    pub(crate) fn read(&mut self, message: &Message) -> Outcome {
+    pub(crate) fn new(only: Option<String>) -> Self {
+        AckReader { stream: None, only: only.map(|stream| Only { stream, domain: None }) }
+    }
+
+    /// `None` where somebody else answered than the stream that was named.
+    pub(crate) fn read(&mut self, message: &Message) -> Option<Outcome> {
         if let Some(rejection) = status_rejection(message) {
-            return Outcome::Rejected(rejection);
+            return Some(Outcome::Rejected(rejection));
         }
-        if let Some((stream, sequence)) = plain_ack(&message.payload) {
-            return Outcome::Acked(PubAck { stream: self.intern(stream), sequence, duplicate: false });
+        if let Some(PlainAck { stream, domain, sequence }) = plain_ack(&message.payload) {
+            return self
+                .is_from(stream, domain)
+                .then(|| Outcome::Acked(PubAck { stream: self.intern(stream), sequence, duplicate: false }));
         }
         match serde_json::from_slice::<AckJson>(&message.payload) {
-            Ok(AckJson { error: Some(error), .. }) => Outcome::Rejected(error.into()),
-            Ok(ack) if !ack.stream.is_empty() && ack.seq > 0 => Outcome::Acked(PubAck {
-                stream: self.intern(&ack.stream),
-                sequence: ack.seq,
-                duplicate: ack.duplicate,
-            }),
-            _ => Outcome::Indeterminate(Indeterminate::Unreadable),
+            // A refusal names the stream, but not the domain.
+            Ok(AckJson { error: Some(error), stream, .. }) => {
+                let ours = self.only.as_ref().is_none_or(|only| stream.is_empty() || only.stream == stream);
+                ours.then(|| Outcome::Rejected(error.into()))
+            }
+            Ok(ack) if !ack.stream.is_empty() && ack.seq > 0 => {
+                self.is_from(&ack.stream, &ack.domain).then(|| {
+                    let stream = self.intern(&ack.stream);
+                    Outcome::Acked(PubAck { stream, sequence: ack.seq, duplicate: ack.duplicate })
+                })
+            }
+            _ if self.only.is_some() => None,
+            _ => Some(Outcome::Indeterminate(Indeterminate::Unreadable)),
         }
     }
 
-    pub(crate) fn intern(&mut self, name: &str) -> Arc<str> {
+    fn is_from(&mut self, stream: &str, domain: &str) -> bool {
+        let Some(only) = &mut self.only else { return true };
+        if only.stream != stream {
+            return false;
+        }
+        match &only.domain {
+            Some(known) => known == domain,
+            None => {
+                only.domain = Some(domain.to_owned());
+                true
+            }
+        }
+    }
+
+    fn intern(&mut self, name: &str) -> Arc<str> {
         match &self.stream {
             Some(known) if &**known == name => known.clone(),
             _ => {
@@ -169,15 +207,31 @@ pub(crate) fn status_rejection(message: &Message) -> Option<Rejection> {
     Some(Rejection { code: status.as_u16(), err_code: 0, text })
 }
 
-/// The common form, `{"stream":"NAME","seq":N}`, as nats-server writes it (stream.go, `setupPublishAck`), without the
-/// cost of a JSON parser. Everything else, also a name with an escape, takes the long way.
-fn plain_ack(payload: &[u8]) -> Option<(&str, u64)> {
-    let rest = payload.strip_prefix(b"{\"stream\":\"")?;
-    let end = rest.iter().position(|b| matches!(b, b'"' | b'\\'))?;
-    let name = std::str::from_utf8(&rest[..end]).ok()?;
-    let digits = rest[end..].strip_prefix(b"\",\"seq\":")?.strip_suffix(b"}")?;
+struct PlainAck<'a> {
+    stream: &'a str,
+    domain: &'a str,
+    sequence: u64,
+}
+
+/// The common forms, `{"stream":"NAME","seq":N}` and `{"stream":"NAME","domain":"NAME","seq":N}`, as nats-server writes
+/// them (stream.go, `pubAck`), without the cost of a JSON parser. Everything else, also a name with an escape, takes the
+/// long way.
+fn plain_ack(payload: &[u8]) -> Option<PlainAck<'_>> {
+    let (stream, rest) = plain_text(payload.strip_prefix(b"{\"stream\":\"")?)?;
+    let (domain, rest) = match rest.strip_prefix(b",\"domain\":\"") {
+        Some(rest) => plain_text(rest)?,
+        None => ("", rest),
+    };
+    let digits = rest.strip_prefix(b",\"seq\":")?.strip_suffix(b"}")?;
     let sequence = number(digits)?;
-    (sequence > 0).then_some((name, sequence))
+    (sequence > 0).then_some(PlainAck { stream, domain, sequence })
+}
+
+/// A text without escapes, up to its closing quote, and what comes after that.
+fn plain_text(bytes: &[u8]) -> Option<(&str, &[u8])> {
+    let end = bytes.iter().position(|b| matches!(b, b'"' | b'\\'))?;
+    let text = std::str::from_utf8(&bytes[..end]).ok()?;
+    Some((text, bytes[end..].strip_prefix(b"\"")?))
 }
 
 /// A decimal number that fits, and nothing else.
@@ -205,7 +259,7 @@ mod tests {
     }
 
     fn read(payload: &str) -> Outcome {
-        AckReader::default().read(&message(payload))
+        AckReader::default().read(&message(payload)).unwrap()
     }
 
     #[test]
@@ -217,6 +271,7 @@ mod tests {
         assert_eq!(read(r#"{"stream":"S", "seq":17}"#), ack("S", 17, false));
         assert_eq!(read(r#"{"stream":"S","seq":17,"duplicate": true}"#), ack("S", 17, true));
         assert_eq!(read(r#"{"stream":"S","domain":"hub","seq":17}"#), ack("S", 17, false));
+        assert_eq!(read(r#"{"stream":"S","domain":"a\"b","seq":17,"duplicate":true}"#), ack("S", 17, true));
         assert_eq!(read(r#"{"stream":"a\"b","seq":1}"#), ack("a\"b", 1, false));
         assert_eq!(
             read(
@@ -234,10 +289,27 @@ mod tests {
     }
 
     #[test]
+    fn only_the_stream_that_was_named_is_heard() {
+        let mut reader = AckReader::new(Some("S".into()));
+        let mut read = |payload: &str| reader.read(&message(payload));
+        assert_eq!(read(r#"{"stream":"T","seq":1}"#), None);
+        assert_eq!(read("+OK"), None);
+        assert_eq!(read(r#"{"error":{"code":503,"description":"full"},"stream":"T","seq":0}"#), None);
+        assert!(read(r#"{"stream":"S","domain":"hub","seq":1}"#).is_some());
+        assert_eq!(read(r#"{"stream":"S","domain":"leaf","seq":2}"#), None);
+        assert_eq!(read(r#"{"stream":"S","seq":2}"#), None);
+        assert!(read(r#"{"stream":"S","domain":"hub","seq":2,"duplicate":true}"#).is_some());
+        assert!(read(r#"{"error":{"code":503,"description":"full"},"stream":"S","seq":0}"#).is_some());
+    }
+
+    #[test]
     fn no_responders_is_a_rejection() {
         let mut m = message("");
         m.status = Some(StatusCode::NO_RESPONDERS);
-        assert!(matches!(AckReader::default().read(&m), Outcome::Rejected(Rejection { code: 503, .. })));
+        assert!(matches!(
+            AckReader::default().read(&m),
+            Some(Outcome::Rejected(Rejection { code: 503, .. }))
+        ));
     }
 
     #[test]
