@@ -13,6 +13,9 @@ use crate::sample::Sample;
 /// How long the server's count may lag behind the last ack: an ack that nobody waits for is read a little later.
 const SETTLE_BOUND: Duration = Duration::from_secs(10);
 
+/// Between two tries to make an empty stream.
+const EMPTY_INTERVAL: Duration = Duration::from_millis(100);
+
 /// Between two looks at a count that lags.
 const SETTLE_INTERVAL: Duration = Duration::from_millis(5);
 
@@ -46,10 +49,28 @@ impl Bed {
     }
 
     /// Makes the stream anew, with nothing in it.
+    ///
+    /// A stream that was deleted and is made again at once may not be made yet, or come up with old messages: the server removes
+    /// its folder behind the answer, and a second delete fails to move it aside while that goes on (nats-server
+    /// `fileStore.Delete`; seen on 2.15.1). So it is looked at, and made again until it is empty.
     pub(crate) async fn empty(&self) -> Result<(), BenchError> {
         self.remove().await?;
-        let made = self.js.create_stream(&self.config).await;
-        made.map(drop).map_err(refused("make the stream"))
+        let begun = Instant::now();
+        loop {
+            let late = begun.elapsed() > SETTLE_BOUND;
+            match self.js.create_stream(&self.config).await {
+                Ok(made) => {
+                    let state = &made.cached_info().state;
+                    if (state.messages == 0 && state.last_sequence == 0) || late {
+                        return Ok(());
+                    }
+                    self.remove().await?;
+                }
+                Err(error) if late => return Err(refused("make the stream")(error)),
+                Err(_) => {}
+            }
+            tokio::time::sleep(EMPTY_INTERVAL).await;
+        }
     }
 
     /// Removes it with its consumers.
