@@ -12,6 +12,10 @@ up *FLAGS:
 down:
     cargo xtask down
 
+# the proof: what survives a restart or a crash, on scratch servers
+check *FLAGS:
+    cargo xtask restart-check {{FLAGS}}
+
 # all tests
 test:
     cargo test --workspace

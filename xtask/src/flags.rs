@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use streamproof::model::op::{FaultKind, Level};
 
 /// A persistent NATS JetStream for development, its streams and consumers as files.
 #[derive(Debug, Parser)]
@@ -131,6 +132,10 @@ pub(crate) enum Command {
     Export(ExportFlags),
     /// Measure throughput and latency, every message counted; with --peer beside the `nats` CLI
     Bench(BenchFlags),
+    /// What of the streams survives a restart or a crash, proven on scratch servers; your data is not touched
+    RestartCheck(RestartCheckFlags),
+    /// Judge a stored run of restart-check again
+    Report(ReportFlags),
     /// Stop the server and remove its data and all else that is ours; nats-config/ stays
     Clean(CleanFlags),
     /// A nats-config/ to start from, in any folder
@@ -384,6 +389,56 @@ pub(crate) struct BenchFlags {
     pub(crate) as_built: bool,
     #[command(flatten)]
     pub(crate) server: ServerFlags,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RestartCheckFlags {
+    /// Each fault on each stream and not much more, within 10 s on a small project (without it: 30 s)
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// Search for so long (30s, 10m, 2h), or until something fails
+    #[arg(long = "for", value_name = "TIME", conflicts_with = "quick")]
+    pub(crate) run_for: Option<String>,
+    /// Repeat the run with this seed
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// Only this fault; repeatable
+    #[arg(long, value_name = "NAME", value_parser = fault_names())]
+    pub(crate) fault: Vec<String>,
+    /// What must survive, instead of what streamproof.toml says; repeatable
+    #[arg(long, value_name = "LEVEL", value_parser = level_names())]
+    pub(crate) survive: Vec<String>,
+    /// Fail also on what is unprotected or not proven
+    #[arg(long)]
+    pub(crate) strict: bool,
+    /// A nats-server to use instead of the pinned one
+    #[arg(long, value_name = "PATH", env = "STREAMPROOF_SERVER_BIN")]
+    pub(crate) server_bin: Option<PathBuf>,
+    /// Upgrade to this server as one more fault
+    #[arg(long, value_name = "V|PATH")]
+    pub(crate) upgrade_to: Option<String>,
+    /// Downgrade to this server as one more fault
+    #[arg(long, value_name = "V|PATH")]
+    pub(crate) downgrade_to: Option<String>,
+    /// Make the run's folder in this one instead of .streamproof/runs
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+/// The faults, as `--fault` takes them.
+fn fault_names() -> clap::builder::PossibleValuesParser {
+    clap::builder::PossibleValuesParser::new(FaultKind::ALL.iter().map(|fault| fault.name()))
+}
+
+/// The levels, as `--survive` takes them.
+fn level_names() -> clap::builder::PossibleValuesParser {
+    clap::builder::PossibleValuesParser::new(Level::ALL.iter().map(|level| level.name()))
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReportFlags {
+    /// The run: its folder, its id or the end of it, or `last`
+    pub(crate) run: String,
 }
 
 #[derive(Debug, Args)]

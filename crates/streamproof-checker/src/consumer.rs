@@ -4,7 +4,7 @@ use crate::column::Column;
 use crate::rules::{AckPolicy, ConsumerRules};
 use serde_json::Value;
 use std::collections::{HashMap, VecDeque};
-use streamproof_model::op::ConsumerSnapshot;
+use streamproof_model::op::{ConsumerSnapshot, FaultKind};
 
 /// What a consumer has done with the message of a sequence.
 #[derive(Debug, Clone, Copy, Default)]
@@ -28,6 +28,8 @@ pub(crate) const AGED: u8 = 8;
 pub(crate) const YOUNG: u8 = 16;
 /// Another delivery was asked for after the ack, so nothing follows from it.
 pub(crate) const NAKED: u8 = 32;
+/// It was answered so shortly before a crash that the ack floor may not tell of it, whatever is promised of the ack itself.
+pub(crate) const UNSURE: u8 = 64;
 
 /// What is known of one consumer.
 #[derive(Debug, Default)]
@@ -47,8 +49,12 @@ pub(crate) struct Consumer {
     pub(crate) marks: Column<Mark>,
     /// Double acks that are younger than the window: (time of the answer, sequence).
     pub(crate) recent: VecDeque<(u64, u64)>,
-    /// What was too young at a fault, with its age then.
-    pub(crate) young: HashMap<u64, u64>,
+    /// What was too young at a fault that does not promise it: its age then, and the fault.
+    pub(crate) young: HashMap<u64, (u64, FaultKind)>,
+    /// What is unsure.
+    pub(crate) unsure: Vec<u64>,
+    /// How many faults in a row, up to now, gave the server time to write the consumer's state.
+    pub(crate) graceful: u8,
     /// All up to here is acked or may be, with `ack_policy: all`.
     pub(crate) all_maybe: u64,
     /// All up to here is double-acked, with `ack_policy: all`; and that is durable.

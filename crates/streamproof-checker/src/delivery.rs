@@ -1,9 +1,9 @@
 //! C1, C2, C7, C8: what deliveries and acks say.
 
 use crate::column::{LIVE, READ};
-use crate::consumer::{AGED, Consumer, DELIVERED, DOUBLE, MAYBE_ACKED, NAKED, YOUNG};
+use crate::consumer::{AGED, Consumer, DELIVERED, DOUBLE, MAYBE_ACKED, NAKED, UNSURE, YOUNG};
 use crate::findings::Target;
-use crate::promise::{ACK_WINDOW_US, Promise, Property};
+use crate::promise::ACK_WINDOW_US;
 use crate::rules::AckPolicy;
 use crate::verdict::Invariant;
 use crate::world::World;
@@ -33,7 +33,7 @@ impl World<'_> {
         }
         if kind == AckKind::DoubleAck && answered {
             // A later ack of a message that was sent back, or whose ack was young at a fault, counts anew.
-            mark.flags = (mark.flags & !(NAKED | YOUNG | AGED)) | DOUBLE;
+            mark.flags = (mark.flags & !(NAKED | YOUNG | AGED | UNSURE)) | DOUBLE;
             if all {
                 consumer.all_double = consumer.all_double.max(seq);
             }
@@ -109,10 +109,10 @@ impl World<'_> {
             self.measure("plain-acks-redelivered", target, 0);
             return;
         }
-        let promise = self.streams[usize::from(stream)].row(Property::Acks).promise;
-        if mark.flags & YOUNG != 0 && promise != Promise::Yes {
-            let age = self.consumers[index].young.get(&seq).copied().unwrap_or_default();
-            self.measure("double-acks-redelivered", target, age);
+        if mark.flags & YOUNG != 0 {
+            // Put down to the fault that it was young at, which may be an earlier one: it comes again when it is asked for.
+            let (age, young_at) = self.consumers[index].young.get(&seq).copied().unwrap_or((0, kind));
+            self.measure_under(Some(young_at), "double-acks-redelivered", target, age);
         } else {
             let durable =
                 if mark.flags & AGED != 0 || covered { "old enough to be durable" } else { "answered" };
@@ -135,7 +135,7 @@ impl World<'_> {
         let consumer = &self.consumers[usize::from(delivery.consumer.0)];
         let mark = consumer.marks.get(delivery.seq);
         let (most, count) = (consumer.rules.max_deliver, delivery.delivered);
-        let same_life = mark.epoch == consumer.epoch || self.was_graceful();
+        let same_life = consumer.since(mark.epoch) <= consumer.graceful;
         if count > most {
             self.consumer_violation(
                 Invariant::C7,
@@ -219,13 +219,47 @@ impl Consumer {
             return;
         }
         self.epoch = if self.epoch == u8::MAX { 1 } else { self.epoch + 1 };
+        self.graceful = if kind.graceful() { self.graceful.saturating_add(1) } else { 0 };
         for (at, seq) in std::mem::take(&mut self.recent) {
+            if !kind.graceful() && at + ACK_WINDOW_US > begun {
+                self.marks.slot(seq).flags |= UNSURE;
+                self.unsure.push(seq);
+            }
             if promised || at + ACK_WINDOW_US <= begun {
                 self.durable(seq);
             } else if self.marks.get(seq).flags & DOUBLE != 0 {
                 self.marks.slot(seq).flags |= YOUNG;
-                self.young.insert(seq, begun.saturating_sub(at));
+                self.young.insert(seq, (begun.saturating_sub(at), kind));
             }
         }
+        if !self.unsure.is_empty() {
+            // What was walked over while it was sure may not be so any more.
+            (self.walked, self.floor) = (0, 0);
+        }
+        if !kind.graceful() {
+            // With `ack_policy: all`: what was young may be lost with the fault, and nothing can be built on it later.
+            self.all_double = self.all_aged;
+        }
+    }
+
+    /// After a recovery the server's own ack floor tells which of the young acks it has kept: those are durable now.
+    pub(crate) fn kept(&mut self, floor: u64) {
+        for seq in self.unsure.extract_if(.., |seq| *seq <= floor) {
+            self.marks.slot(seq).flags &= !UNSURE;
+        }
+        let kept: Vec<u64> = self.young.keys().copied().filter(|seq| *seq <= floor).collect();
+        for seq in kept {
+            self.young.remove(&seq);
+            let mark = self.marks.slot(seq);
+            mark.flags &= !YOUNG;
+            if mark.flags & DOUBLE != 0 {
+                mark.flags |= AGED;
+            }
+        }
+    }
+
+    /// How many faults that end the process ago an epoch was.
+    fn since(&self, epoch: u8) -> u8 {
+        if self.epoch >= epoch { self.epoch - epoch } else { self.epoch + (u8::MAX - epoch) }
     }
 }

@@ -87,6 +87,31 @@ impl World<'_> {
         stream.purges.may_hit(purged) || self.may_be_consumed(id, seq, sent.subject, sent.invoked_ms)
     }
 
+    /// Whether so many messages have been stored above a sequence, gone or not, that a limit may have removed what was there.
+    pub(crate) fn may_have_been_evicted(&mut self, id: StreamId, seq: u64, subject: u32) -> bool {
+        let stream = &self.streams[usize::from(id.0)];
+        let (now, tight) = (&stream.rules, &stream.tight);
+        let most = now.max_msgs.min(tight.max_msgs);
+        let most_bytes = now.max_bytes.min(tight.max_bytes);
+        let most_of_subject = now.max_per_subject.min(tight.max_per_subject);
+        let (mut count, mut bytes, mut of_subject) = (0, self.size_at(id, seq), 0);
+        for above in seq + 1..=stream.known_last {
+            let Some(number) = stream.slots.get(above).message.checked_sub(1) else { continue };
+            count += 1;
+            bytes += self.size(number);
+            of_subject += u64::from(self.messages.get(number).subject == subject);
+            if count >= most || bytes > most_bytes || of_subject >= most_of_subject {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn size_at(&self, id: StreamId, seq: u64) -> u64 {
+        let message = self.streams[usize::from(id.0)].slots.get(seq).message;
+        message.checked_sub(1).map_or(0, |number| self.size(number))
+    }
+
     /// Whether acks may have removed a message: any consumer's in a work queue; those of all interested ones in
     /// an interest stream, where a message that interests nobody goes too.
     fn may_be_consumed(&mut self, id: StreamId, seq: u64, subject: u32, invoked_ms: u32) -> bool {

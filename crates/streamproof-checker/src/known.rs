@@ -29,8 +29,8 @@ pub struct Defect {
     pub reproduction: &'static str,
 }
 
-/// The table. The rows are as the threads of nats-server tell them; **none has been reproduced here yet**, and the first
-/// versions that have a defect (`since`) are guesses where the thread does not say.
+/// The table. Rows with an issue number are as its thread tells them, and the first versions that have a defect (`since`) are
+/// guesses where the thread does not say.
 pub const TABLE: &[Defect] = &[
     Defect {
         name: "first-seq-emptied",
@@ -65,7 +65,38 @@ pub const TABLE: &[Defect] = &[
         issue: "nats-server #7384",
         reproduction: "drain a work queue to empty, SIGKILL: last_seq is 0, and its consumer waits for ever",
     },
+    Defect {
+        name: "evicted-returns",
+        invariants: &[Invariant::M7],
+        class: "returned, evicted",
+        faults: CRASHES,
+        retention: None,
+        since: Version::new(2, 10, 0),
+        mended: None,
+        issue: "not reported yet; filestore.go:removeMsgFromBlock writes no tombstone for what a limit removes",
+        reproduction: EVICTED,
+    },
+    Defect {
+        name: "evicted-returns",
+        invariants: &[Invariant::M7],
+        class: "first sequence fell, evicted",
+        faults: CRASHES,
+        retention: None,
+        since: Version::new(2, 10, 0),
+        mended: None,
+        issue: "not reported yet; filestore.go:removeMsgFromBlock writes no tombstone for what a limit removes",
+        reproduction: EVICTED,
+    },
 ];
+
+/// Faults after which the server reads its blocks instead of its index.
+const CRASHES: &[FaultKind] =
+    &[FaultKind::Kill, FaultKind::KillAfterAck, FaultKind::IndexLost, FaultKind::IndexStale];
+
+const EVICTED: &str = "a KV bucket with history 1: `nats kv put X k old`, `nats kv put X k new`, purge the subject `$KV.X.k` of \
+                       stream KV_X, SIGKILL, start: `nats kv get X k` says old. Or a stream with `max_bytes` that overflows, \
+                       then some of its newest messages deleted, SIGKILL: its first sequence is lower than before. Seen on \
+                       2.11.11, 2.14.6 and 2.15.1, the second on 2.10.25 too";
 
 /// The known defect that a finding matches.
 #[must_use]

@@ -26,9 +26,15 @@ pub enum Property {
     Acks,
     /// What no fault excuses: nothing made up, limits, arithmetic, liveness.
     Sanity,
+    /// The ack floor, as a consumer's info shows it.
+    Floors,
 }
 
 impl Property {
+    /// Every property, in the order of their numbers.
+    pub const ALL: [Property; 5] =
+        [Property::Messages, Property::Definitions, Property::Acks, Property::Sanity, Property::Floors];
+
     /// The property that an invariant guards.
     #[must_use]
     pub const fn of(invariant: Invariant) -> Self {
@@ -47,7 +53,8 @@ impl Property {
             | I::C9
             | I::C4 => Property::Messages,
             I::K1 | I::K2 | I::K3 | I::K4 => Property::Definitions,
-            I::C1 | I::C3 | I::C7 => Property::Acks,
+            I::C1 | I::C7 => Property::Acks,
+            I::C3 => Property::Floors,
             I::M3 | I::M8 | I::M9 | I::M11 | I::C5 | I::C6 | I::C8 | I::A1 => Property::Sanity,
         }
     }
@@ -75,8 +82,8 @@ pub enum When {
     AsyncPersist,
     /// The server does not sync at every write.
     Unsynced,
-    /// `retention: workqueue` or `interest`.
-    Consumed,
+    /// `retention: workqueue`.
+    WorkQueue,
 }
 
 /// One row.
@@ -123,6 +130,16 @@ pub const TABLE: &[Row] = &[
     },
     Row {
         property: Property::Acks,
+        levels: EVERY,
+        kinds: RESTARTING,
+        when: When::Memory,
+        since: ALWAYS,
+        promise: Promise::No,
+        source: "nats-server memstore.go: consumers of a memory stream are held in the process only",
+        remedy: Some(FILE),
+    },
+    Row {
+        property: Property::Floors,
         levels: EVERY,
         kinds: RESTARTING,
         when: When::Memory,
@@ -207,6 +224,16 @@ pub const TABLE: &[Row] = &[
         remedy: Some(SYNC),
     },
     Row {
+        property: Property::Floors,
+        levels: HOST,
+        kinds: &[],
+        when: When::Unsynced,
+        since: ALWAYS,
+        promise: Promise::No,
+        source: "nats-server filestore.go:consumerFileStore: o.dat is synced only with `always`",
+        remedy: Some(SYNC),
+    },
+    Row {
         property: Property::Messages,
         levels: CRASH,
         kinds: &[FaultKind::Kill, FaultKind::KillAfterAck, FaultKind::IndexLost, FaultKind::IndexStale],
@@ -221,7 +248,7 @@ pub const TABLE: &[Row] = &[
         property: Property::Acks,
         levels: &[Level::ProcessCrash, Level::HostCrash, Level::DiskFull],
         kinds: &[],
-        when: When::Consumed,
+        when: When::WorkQueue,
         since: ALWAYS,
         promise: Promise::Yes,
         source: "nats-server consumer.go:ackMsg, stream.go:ackMsg: the removal of the message is written before \
@@ -230,6 +257,19 @@ pub const TABLE: &[Row] = &[
     },
     Row {
         property: Property::Acks,
+        levels: &[Level::ProcessCrash, Level::HostCrash, Level::DiskFull],
+        kinds: &[],
+        when: When::Any,
+        since: ALWAYS,
+        promise: Promise::Window,
+        source: "nats-server filestore.go:consumerFileStore.flushLoop writes at most every 100 ms, after the \
+                 answer; seen: acks up to 94 ms old lost at SIGKILL",
+        remedy: Some(
+            "make the work of a consumer idempotent; or three replicas, where the answer waits for Raft",
+        ),
+    },
+    Row {
+        property: Property::Floors,
         levels: &[Level::ProcessCrash, Level::HostCrash, Level::DiskFull],
         kinds: &[],
         when: When::Any,
@@ -265,6 +305,16 @@ pub const TABLE: &[Row] = &[
     },
     Row {
         property: Property::Acks,
+        levels: EVERY,
+        kinds: &[],
+        when: When::Any,
+        since: ALWAYS,
+        promise: Promise::Yes,
+        source: "nats-server filestore.go:consumerFileStore.Stop writes the consumer's state at a stop",
+        remedy: None,
+    },
+    Row {
+        property: Property::Floors,
         levels: EVERY,
         kinds: &[],
         when: When::Any,
@@ -333,7 +383,7 @@ fn holds(when: When, rules: &StreamRules, sync: SyncInterval) -> bool {
         When::Memory => rules.memory,
         When::AsyncPersist => rules.async_persist,
         When::Unsynced => sync != SyncInterval::Always,
-        When::Consumed => rules.retention != Retention::Limits,
+        When::WorkQueue => rules.retention == Retention::WorkQueue,
     }
 }
 
@@ -343,7 +393,7 @@ mod tests {
 
     #[test]
     fn every_property_ends_with_a_row_that_always_applies() {
-        for property in [Property::Messages, Property::Definitions, Property::Acks, Property::Sanity] {
+        for property in Property::ALL {
             for kind in FaultKind::ALL {
                 let rules = StreamRules::default();
                 let row =
@@ -361,6 +411,7 @@ mod tests {
         let file = StreamRules::default();
         let memory = StreamRules { memory: true, ..StreamRules::default() };
         let relaxed = StreamRules { async_persist: true, ..StreamRules::default() };
+        let interest = StreamRules { retention: Retention::Interest, ..StreamRules::default() };
         let queue = StreamRules { retention: Retention::WorkQueue, ..StreamRules::default() };
         let cases = [
             (Property::Messages, FaultKind::Kill, &file, SyncInterval::Default, Promise::Yes),
@@ -374,6 +425,8 @@ mod tests {
             (Property::Messages, FaultKind::PowerCutExt4, &relaxed, SyncInterval::Always, Promise::No),
             (Property::Acks, FaultKind::Kill, &file, SyncInterval::Always, Promise::Window),
             (Property::Acks, FaultKind::Kill, &queue, SyncInterval::Default, Promise::Yes),
+            (Property::Floors, FaultKind::Kill, &queue, SyncInterval::Default, Promise::Window),
+            (Property::Acks, FaultKind::Kill, &interest, SyncInterval::Default, Promise::Window),
             (Property::Acks, FaultKind::Stop, &file, SyncInterval::Default, Promise::Yes),
         ];
         for (property, kind, rules, sync, expected) in cases {

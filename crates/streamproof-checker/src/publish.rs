@@ -182,6 +182,12 @@ impl World<'_> {
             self.message_violation(Invariant::M10, stream.0, "called a duplicate", seq, number, || {
                 format!("called a duplicate of {seq} at its first sending")
             });
+        } else if self.stream(stream).slots.get(seq).message == number + 1 {
+            // It says that the message was stored, which was known, and not that it is there still: the ids of deleted messages
+            // are remembered too.
+            let sent = self.messages.get_mut(number);
+            sent.flags |= WAS_ACKED;
+            sent.seq = seq;
         } else {
             // The server says where an earlier attempt of unknown outcome went.
             self.acked(stream, number, seq);
@@ -236,8 +242,21 @@ impl World<'_> {
             && newer.saturating_mul(stream.largest) < rules.max_bytes
     }
 
+    /// Whether nobody asked for the removal of a message, and no age or ack can have removed it. Limits remove the oldest first.
+    fn surely_not_removed(&mut self, id: StreamId, seq: u64) -> bool {
+        let has_ttls = self.has_ttls;
+        let stream = self.stream(id);
+        let slot = stream.slots.get(seq);
+        slot.flags & LIVE != 0
+            && slot.flags & MAYBE_DELETED == 0
+            && !stream.purges.any()
+            && !has_ttls
+            && stream.tight.retention == Retention::Limits
+            && stream.tight.max_age_us == u64::MAX
+    }
+
     /// V1, its condition: a publish that expects a revision of its subject is stored only if that is the last
-    /// one. Decided where a newer one is known to lie between.
+    /// one. Decided where a newer one is known to lie between, and nothing can have removed that.
     fn v1_expected(&mut self, publish: &Publish, number: u32, seq: u64) {
         let stream = self.stream(publish.stream);
         let last = stream.last_of_subject.insert(publish.subject.0, seq).unwrap_or_default();
@@ -248,6 +267,7 @@ impl World<'_> {
             && expected != 0
             && expected < last
             && last < seq
+            && self.surely_not_removed(publish.stream, last)
         {
             self.message_violation(Invariant::V1, publish.stream.0, "stale revision", seq, number, || {
                 format!("expected revision {expected}, but {last} was the last one")

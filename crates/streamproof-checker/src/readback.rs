@@ -196,7 +196,14 @@ impl World<'_> {
     /// M7, as to deletion: what an acknowledged delete, purge or rollup removed, or what was gone in an earlier
     /// reading, does not come back.
     fn m7_returned(&mut self, id: StreamId, seq: u64, number: u32, why: &str) {
-        self.message_violation(Invariant::M7, id.0, "returned", seq, number, || format!("back: {why}"));
+        let subject = self.messages.get(number).subject;
+        let deleted = self.stream(id).slots.get(seq).flags & DELETED != 0;
+        let class = if !deleted && self.may_have_been_evicted(id, seq, subject) {
+            "returned, evicted"
+        } else {
+            "returned"
+        };
+        self.message_violation(Invariant::M7, id.0, class, seq, number, || format!("back: {why}"));
     }
 
     /// M1 *acked messages are present*, M2 *what was read stays*: an acked message, and one that any reader saw,

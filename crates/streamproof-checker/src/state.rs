@@ -1,13 +1,13 @@
 //! M7, M11, C3, C4, C6: what snapshots of streams and consumers say.
 
 use crate::column::{GONE, LIVE};
-use crate::consumer::{AGED, DELIVERED, DOUBLE, NAKED, YOUNG};
+use crate::consumer::{AGED, DELIVERED, DOUBLE, NAKED, UNSURE, YOUNG};
 use crate::promise::{ACK_WINDOW_US, Promise, Property};
 use crate::rules::AckPolicy;
 use crate::stream::Reading;
 use crate::verdict::Invariant;
 use crate::world::World;
-use streamproof_model::op::{ConsumerSnapshot, FaultKind, Phase, StreamId, StreamSnapshot};
+use streamproof_model::op::{ConsumerSnapshot, Phase, StreamId, StreamSnapshot};
 
 impl World<'_> {
     pub(crate) fn stream_info(&mut self, info: &StreamSnapshot) {
@@ -45,10 +45,20 @@ impl World<'_> {
         }
         if info.messages > 0 && info.first_seq < known_first && info.last_seq >= known_first {
             self.stream(info.stream).known_first = info.first_seq;
-            self.violation(Invariant::M7, info.stream.0, "first sequence fell", Some(info.first_seq), || {
+            let subject = self.subject_at(info.stream, info.first_seq);
+            let evicted = subject
+                .is_some_and(|subject| self.may_have_been_evicted(info.stream, info.first_seq, subject));
+            let class = if evicted { "first sequence fell, evicted" } else { "first sequence fell" };
+            self.violation(Invariant::M7, info.stream.0, class, Some(info.first_seq), || {
                 format!("first_seq is {}, and was {known_first}", info.first_seq)
             });
         }
+    }
+
+    /// The subject of the message that is known to have this sequence.
+    fn subject_at(&self, id: StreamId, seq: u64) -> Option<u32> {
+        let number = self.streams[usize::from(id.0)].slots.get(seq).message.checked_sub(1)?;
+        Some(self.messages.get(number).subject)
     }
 
     /// M8, as to bytes: no more than `max_bytes`.
@@ -120,6 +130,7 @@ impl World<'_> {
             self.c4_not_ahead(info);
             if info.phase == Phase::After {
                 self.c3_floor(info);
+                self.consumer(id).kept(info.floor_stream);
             }
         }
         let stream = self.consumer(id).stream;
@@ -167,7 +178,7 @@ impl World<'_> {
         if consumer.removed || consumer.rules.ack == AckPolicy::None || consumer.vague {
             return;
         }
-        let promise = self.streams[stream].row(Property::Acks).promise;
+        let promise = self.streams[stream].row(Property::Floors).promise;
         // After a purge up to a sequence a good server's floor moves; other purges only raise it (nats-server
         // consumer.go:purge).
         let purged = self.streams[stream].purges.before_seq;
@@ -203,7 +214,7 @@ impl World<'_> {
 
     /// Walks on to the lowest matching message that is not durably double-acked.
     fn acked_floor(&mut self, index: usize, stream: usize) -> u64 {
-        let durable = self.streams[stream].row(Property::Acks).promise == Promise::Yes;
+        let durable = self.streams[stream].row(Property::Floors).promise == Promise::Yes;
         let Self { consumers, streams, messages, subjects, .. } = self;
         let (consumer, stream) = (&mut consumers[index], &streams[stream]);
         if consumer.rules.ack == AckPolicy::All {
@@ -214,7 +225,7 @@ impl World<'_> {
             let mark = consumer.marks.get(seq);
             let slot = stream.slots.get(seq);
             let acked = mark.flags & DOUBLE != 0
-                && mark.flags & NAKED == 0
+                && mark.flags & (NAKED | UNSURE) == 0
                 && (mark.flags & AGED != 0 || (durable && mark.flags & YOUNG == 0));
             if acked {
                 consumer.floor = seq;
@@ -289,10 +300,5 @@ impl World<'_> {
             next = stream.slots.next_live(seq + 1);
         }
         count
-    }
-
-    /// Whether the last fault gave the server time to write down what it knew.
-    pub(crate) fn was_graceful(&self) -> bool {
-        self.findings.fault.is_none_or(|(kind, _)| FaultKind::graceful(kind))
     }
 }

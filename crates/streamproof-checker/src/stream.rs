@@ -46,7 +46,7 @@ pub(crate) struct Stream {
     /// Batches since the stream was last read back: the numbers of their messages.
     pub(crate) batches: Vec<Vec<u32>>,
     /// The promises under the fault that went on last.
-    pub(crate) rows: [&'static Row; 4],
+    pub(crate) rows: [&'static Row; 5],
     /// The last acked sequence of each subject, where expectations are checked.
     pub(crate) last_of_subject: HashMap<u32, u64>,
     pub(crate) removed: bool,
@@ -65,7 +65,7 @@ pub(crate) struct Reading {
 }
 
 impl Stream {
-    pub(crate) fn new(name: String, rows: [&'static Row; 4]) -> Self {
+    pub(crate) fn new(name: String, rows: [&'static Row; 5]) -> Self {
         Self {
             name,
             rules: StreamRules::default(),

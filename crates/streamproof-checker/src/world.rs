@@ -286,14 +286,23 @@ impl<'a> World<'a> {
 
     pub(crate) fn measure(&mut self, name: &'static str, target: Target, value_us: u64) {
         let fault = self.findings.fault.map(|(kind, _)| kind);
+        self.measure_under(fault, name, target, value_us);
+    }
+
+    pub(crate) fn measure_under(
+        &mut self,
+        fault: Option<FaultKind>,
+        name: &'static str,
+        target: Target,
+        value_us: u64,
+    ) {
         let entry = self.measures.entry((name, fault, target)).or_default();
         entry.0 += 1;
         entry.1 = entry.1.max(value_us);
     }
 
-    fn rows(&self, fault: Option<FaultKind>, rules: &StreamRules) -> [&'static Row; 4] {
-        [Property::Messages, Property::Definitions, Property::Acks, Property::Sanity]
-            .map(|property| promise(property, fault, rules, self.context.sync, self.server))
+    fn rows(&self, fault: Option<FaultKind>, rules: &StreamRules) -> [&'static Row; 5] {
+        Property::ALL.map(|property| promise(property, fault, rules, self.context.sync, self.server))
     }
 
     fn fault_begin(&mut self, at: u64, number: u32, kind: FaultKind, streams: &[StreamId]) {

@@ -73,6 +73,7 @@ pub struct Builder {
     config_file: Option<PathBuf>,
     jetstream: String,
     store: Option<PathBuf>,
+    in_memory: bool,
     wrapper: Vec<PathBuf>,
     envs: Vec<(OsString, OsString)>,
     credentials: Credentials,
@@ -91,6 +92,7 @@ impl Default for Builder {
             config_file: None,
             jetstream: String::new(),
             store: None,
+            in_memory: false,
             wrapper: Vec::new(),
             envs: Vec::new(),
             credentials: Credentials::None,
@@ -144,6 +146,13 @@ impl Builder {
     /// Store here instead of in its own folder; such a store is left behind.
     pub fn store_dir(mut self, path: impl Into<PathBuf>) -> Builder {
         self.store = Some(path.into());
+        self
+    }
+
+    /// Its folder, and the store in it, on a file system in memory where the system has one with room (`/dev/shm`): a sync costs
+    /// nothing there. Nothing that the server's process or its end could tell is different; a power cut cannot be shown on it.
+    pub fn in_memory(mut self, in_memory: bool) -> Builder {
+        self.in_memory = in_memory;
         self
     }
 
@@ -203,7 +212,7 @@ impl Builder {
             Some(binary) => binary,
             None => cached(&self.wanted, self.sources.take())?,
         };
-        let folder = Folder::create()?;
+        let folder = Folder::create(self.in_memory)?;
         let own = folder.path().join("data");
         let store = match &self.store {
             Some(store) => std::path::absolute(store).doing("find", store)?,

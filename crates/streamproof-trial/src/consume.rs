@@ -12,6 +12,12 @@ use crate::workload::Acks;
 
 /// How long a push consumer may be silent before a step that takes what is there goes on.
 const PUSH_SILENCE: Duration = Duration::from_millis(60);
+/// How much longer than its `ack_wait` a redelivery may take on a busy machine; the checker says the same.
+const REDELIVERY_SLACK: Duration = Duration::from_millis(2_100);
+/// While something is due, the consumer's state is looked at this often.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// A request for what is there now ends after this at the latest.
+const NO_WAIT: Duration = Duration::from_millis(60);
 /// Messages asked for at once.
 const BATCH: u32 = 256;
 /// Double acks in flight at once.
@@ -109,8 +115,9 @@ impl Site<'_> {
         Ok(())
     }
 
-    /// Sees a consumer through to its end: everything is taken and double-acked until nothing has come for longer than it waits
-    /// for an ack. Says whether `wanted` was among it; `None` counts as seen.
+    /// Sees a consumer through to its end: everything is taken and double-acked until the server says that nothing is pending and
+    /// nothing without an ack; or, where it keeps saying otherwise, until nothing has come for longer than a redelivery takes.
+    /// Says whether `wanted` was among it; `None` counts as seen.
     ///
     /// # Errors
     /// [`Halt`].
@@ -122,35 +129,33 @@ impl Site<'_> {
     ) -> Result<bool, Halt> {
         let mut seen = wanted.is_none();
         let policy = self.target.consumers[consumer].acks;
-        let wait = if policy == AckPolicy::None {
-            Duration::from_millis(150)
-        } else {
-            self.target.consumers[consumer].ack_wait
+        let wait = match policy {
+            AckPolicy::None => Duration::ZERO,
+            _ => self.target.consumers[consumer].ack_wait,
         };
-        // Half as long again, for a machine that is busy: a redelivery is due right after the wait.
-        let silence = wait + wait / 2 + Duration::from_millis(200);
+        let silence = wait + REDELIVERY_SLACK;
         let until = Instant::now() + limit;
         let mut quiet_since = Instant::now();
         while Instant::now() < until {
             self.check_cancel()?;
-            let asked = Instant::now();
-            let batch = self.take(
-                consumer,
-                BATCH,
-                Some(silence.saturating_sub(quiet_since.elapsed()).max(Duration::from_millis(20))),
-            )?;
+            // What is there is taken at once, so that acks are not held up by what is yet to come.
+            let mut batch = self.take(consumer, BATCH, None)?;
             if batch.is_empty() {
-                if quiet_since.elapsed() >= silence {
+                let quiet = quiet_since.elapsed();
+                let done = seen && self.nothing_left(consumer)?;
+                if done || quiet >= silence {
                     self.recorder.event(&Event::Drained {
                         consumer: self.consumers[consumer],
-                        silent_us: quiet_since.elapsed().as_micros() as u64,
+                        silent_us: quiet.as_micros() as u64,
                     });
                     return Ok(seen);
                 }
-                if asked.elapsed() < Duration::from_millis(5) {
-                    // Refused at once (no interest yet, too many pending): the same request again would only spin.
-                    std::thread::yield_now();
-                }
+                let wait = (silence - quiet).clamp(Duration::from_millis(20), LOOK_EVERY);
+                // A pull is answered with the first that comes; what a push consumer sends comes together.
+                let count = if self.target.consumers[consumer].deliver.is_some() { BATCH } else { 1 };
+                batch = self.take(consumer, count, Some(wait))?;
+            }
+            if batch.is_empty() {
                 continue;
             }
             seen |= batch.iter().any(|delivered| Some(delivered.seq) == wanted);
@@ -164,6 +169,19 @@ impl Site<'_> {
             quiet_since = Instant::now();
         }
         Ok(seen)
+    }
+
+    /// Whether the server says that a consumer has nothing to deliver, and nothing that waits for an ack.
+    fn nothing_left(&mut self, consumer: usize) -> Result<bool, Halt> {
+        let subject = format!("CONSUMER.INFO.{}.{}", self.target.name, self.target.consumers[consumer].name);
+        match self.api(&subject, &serde_json::Value::Null) {
+            Ok(info) => {
+                Ok(info["num_pending"].as_u64() == Some(0) && info["num_ack_pending"].as_u64() == Some(0))
+            }
+            // What it is that it says instead, the next look at everything shows.
+            Err(WireError::Api { .. } | WireError::Timeout { .. }) => Ok(false),
+            Err(error) => Err(self.gone(&error)),
+        }
     }
 
     /// Takes up to `count` messages; without `wait` only what is there now.
@@ -187,13 +205,13 @@ impl Site<'_> {
             |key: &str| spec.config.get(key).and_then(serde_json::Value::as_u64).filter(|number| *number > 0);
         let count = number("max_batch").map_or(count, |most| count.min(most as u32)).max(1);
         let mut request = json!({ "batch": count });
-        match wait {
-            None => request["no_wait"] = json!(true),
-            Some(wait) => {
-                let nanos = wait.as_nanos() as u64;
-                request["expires"] = json!(number("max_expires").map_or(nanos, |most| nanos.min(most)));
-            }
+        if wait.is_none() {
+            request["no_wait"] = json!(true);
         }
+        // Also without a wait: with max_ack_pending reached a request with no_wait alone is never answered
+        // (nats-server consumer.go:processWaiting is then called without `eos`).
+        let nanos = wait.unwrap_or(NO_WAIT).as_nanos() as u64;
+        request["expires"] = json!(number("max_expires").map_or(nanos, |most| nanos.min(most)));
         if let Some(group) = &spec.priority_group {
             request["group"] = json!(group);
         }
@@ -235,6 +253,8 @@ impl Site<'_> {
         Ok(batch)
     }
 
+    /// Takes what a push consumer delivers. It is listened to for as long as the connection lives: what a server sends into a
+    /// subscription that ends is delivered as far as it goes, and seen by nobody.
     fn listen(
         &mut self,
         consumer: usize,
@@ -244,40 +264,42 @@ impl Site<'_> {
         let spec = &self.target.consumers[consumer];
         let Some(deliver) = spec.deliver.clone() else { return Ok(Vec::new()) };
         let group = spec.group.clone();
-        let Some(wire) = self.wire.as_mut() else { return Err(Halt::Gone("not connected".to_owned())) };
-        let sid = wire.subscribe(&deliver, group.as_deref());
+        if !self.listening.values().any(|listened| *listened == consumer) {
+            let Some(wire) = self.wire.as_mut() else { return Err(Halt::Gone("not connected".to_owned())) };
+            let sid = wire.subscribe(&deliver, group.as_deref());
+            self.listening.insert(sid, consumer);
+        }
         let silence = wait.unwrap_or(PUSH_SILENCE);
         let mut batch = Vec::new();
         let mut until = Instant::now() + silence;
         while (batch.len() as u32) < count {
+            if let Some(delivered) = self.arrived.entry(consumer).or_default().pop_front() {
+                batch.push(delivered);
+                until = Instant::now() + silence.min(PUSH_SILENCE);
+                continue;
+            }
             let Some(message) = self.receive(until)? else { break };
-            if message.sid != sid {
-                self.answer(&message);
-                continue;
-            }
-            if message.status() == Some(100) {
-                // Flow control asks for an answer; so does a stalled consumer's heartbeat (ADR-9).
-                let stalled = message.header("Nats-Consumer-Stalled").map(str::to_owned);
-                if let Some(reply) = message.reply.clone().or(stalled)
-                    && let Some(wire) = self.wire.as_mut()
-                    && let Err(error) = wire.publish(&reply, None, b"", b"")
-                {
-                    return Err(self.gone(&error));
-                }
-                continue;
-            }
-            batch.extend(self.delivered(consumer, &message));
-            until = Instant::now() + silence.min(PUSH_SILENCE);
-        }
-        // What the server sends until it has read this, is delivered and not seen: it is redelivered, or lost to a consumer
-        // without acks, whose deliveries are therefore taken in full before.
-        if let Some(wire) = self.wire.as_mut() {
-            wire.unsubscribe(sid);
-            if let Err(error) = wire.flush() {
-                return Err(self.gone(&error));
-            }
+            self.answer(&message);
         }
         Ok(batch)
+    }
+
+    /// A push consumer has sent something: a delivery, which is recorded when it is read, or a word about the flow.
+    pub(crate) fn arrive(&mut self, consumer: usize, message: &Incoming) {
+        if message.status() == Some(100) {
+            // Flow control asks for an answer; so does a stalled consumer's heartbeat (ADR-9).
+            let stalled = message.header("Nats-Consumer-Stalled").map(str::to_owned);
+            if let Some(reply) = message.reply.clone().or(stalled)
+                && let Some(wire) = self.wire.as_mut()
+            {
+                // A connection that cannot be written to is seen to be so by whoever reads from it next.
+                wire.publish(&reply, None, b"", b"").ok();
+            }
+            return;
+        }
+        if let Some(delivered) = self.delivered(consumer, message) {
+            self.arrived.entry(consumer).or_default().push_back(delivered);
+        }
     }
 
     fn receive(&mut self, until: Instant) -> Result<Option<Incoming>, Halt> {

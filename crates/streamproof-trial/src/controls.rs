@@ -46,7 +46,8 @@ pub fn run_controls(
     began_ns: i64,
     cancel: &AtomicBool,
 ) -> Result<(), CaseError> {
-    let mut server = Scratch::builder().binary(binary.clone()).timeout(Duration::from_secs(20)).start()?;
+    let mut server =
+        Scratch::builder().binary(binary.clone()).in_memory(true).timeout(Duration::from_secs(20)).start()?;
     let meta =
         Meta { run: seed as u32, id: run_id.to_owned(), seed, server: binary.version.to_string(), began_ns };
     let recorder = Recorder::create(history, meta)?;

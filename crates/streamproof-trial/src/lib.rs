@@ -18,6 +18,7 @@ pub mod shrink;
 pub mod site;
 pub mod snapshot;
 pub mod subjects;
+pub mod summary;
 pub mod target;
 pub mod trial;
 pub mod wire;

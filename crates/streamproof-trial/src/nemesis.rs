@@ -109,6 +109,7 @@ pub fn strike(
         }
         FaultKind::IndexLost => {
             server.stop()?;
+            arsenal.keep_indexes(&store);
             for path in indexes(&store) {
                 if fs::remove_file(&path).is_ok() {
                     evidence.index_files += 1;
@@ -143,7 +144,7 @@ pub fn strike(
         }
         other => evidence.failed = Some(format!("{} is not built yet", other.name())),
     }
-    if fault.graceful() || matches!(fault, FaultKind::IndexLost | FaultKind::IndexStale) {
+    if fault.graceful() {
         arsenal.keep_indexes(&store);
     }
     let start = Instant::now();

@@ -20,8 +20,11 @@ use crate::workload::{Case, Leg, Pick, Purged, Refusal, Step};
 
 /// A load publishes at most so much before its fault comes.
 const LOAD_MAX: u32 = 4_000;
-/// The load's acks are waited for so long; a fault then comes anyway, and its evidence says how little was in flight.
+/// The load's answers are waited for so long; a fault then comes anyway, and its evidence says how little was in flight.
 const LOAD_LIMIT: Duration = Duration::from_secs(3);
+
+/// After a fault that the server survives, it comes to rest within this time.
+const QUIESCE_LIMIT: Duration = Duration::from_secs(5);
 
 /// Why a case could not be run to its end.
 #[derive(Debug, thiserror::Error)]
@@ -252,15 +255,16 @@ fn run_leg(
             }
         }
         if !leg.load.is_empty() {
-            let wanted = gauge.acked.load(Ordering::Relaxed) + u64::from(leg.load_acks);
+            // Answers, not acks: a stream that is full refuses at once, and that too is work in flight.
+            let wanted = gauge.answered.load(Ordering::Relaxed) + u64::from(leg.load_acks);
             let waited =
                 streamproof_server::poll::until(streamproof_server::poll::Pace::QUICK, LOAD_LIMIT, || {
-                    let (acked, in_flight) =
-                        (gauge.acked.load(Ordering::Relaxed), gauge.in_flight.load(Ordering::Relaxed));
-                    if (acked >= wanted && in_flight > 0) || cancel.load(Ordering::Relaxed) {
+                    let (answered, in_flight) =
+                        (gauge.answered.load(Ordering::Relaxed), gauge.in_flight.load(Ordering::Relaxed));
+                    if (answered >= wanted && in_flight > 0) || cancel.load(Ordering::Relaxed) {
                         Ok(())
                     } else {
-                        Err("the load has not come up to its acks")
+                        Err("the load has not come up to its answers")
                     }
                 });
             // Not reached: the evidence says so, and the checker calls it inconclusive.
@@ -297,6 +301,9 @@ fn run_leg(
             return Err(Stuck::NotRecovered(why));
         }
     };
+    if !leg.fault.restarts() {
+        quiesce(server, sites)?;
+    }
     recorder.event(&Event::Recovered {
         fault: number,
         server: server.binary().version.to_string(),
@@ -304,6 +311,52 @@ fn run_leg(
     });
     recover(leg, sites, recorder, cancel, batches)?;
     Ok(restarts)
+}
+
+/// The server ran on, and what it had read from the cut connections it may still be working off: no state that is taken
+/// before it is done says anything. So: until it has no client, and then until the streams stand still.
+fn quiesce(server: &Scratch, sites: &mut [Site<'_>]) -> Result<(), Stuck> {
+    let clients = || -> Result<(), String> {
+        let page = streamproof_server::monitor::get(&server.monitor_address(), "/connz", QUIESCE_LIMIT)
+            .map_err(|error| error.to_string())?;
+        let page: Value = serde_json::from_str(&page.body).map_err(|error| error.to_string())?;
+        match page["num_connections"].as_u64() {
+            Some(0) => Ok(()),
+            other => Err(format!("{other:?} clients")),
+        }
+    };
+    let pace = streamproof_server::poll::Pace::QUICK;
+    let unquiet =
+        |last: String| Stuck::Why(format!("the server does not come to rest after the fault: {last}"));
+    streamproof_server::poll::until(pace, QUIESCE_LIMIT, clients).map_err(|late| unquiet(late.last))?;
+    for site in sites.iter_mut() {
+        site.connect()?;
+    }
+    let mut before = Vec::new();
+    let mut same = 0;
+    let still = streamproof_server::poll::until_or(pace, QUIESCE_LIMIT, || {
+        let mut states = Vec::new();
+        for site in sites.iter_mut() {
+            match site.api(&format!("STREAM.INFO.{}", site.target.name), &Value::Null) {
+                Ok(info) => states.push(info["state"].clone()),
+                Err(WireError::Api { .. }) => {}
+                Err(error) => return std::ops::ControlFlow::Break(Err(error)),
+            }
+        }
+        same = if states == before { same + 1 } else { 0 };
+        before = states;
+        // The looks come a few ms apart; a queue that stands still over this many is empty.
+        if same >= 8 {
+            std::ops::ControlFlow::Break(Ok(()))
+        } else {
+            std::ops::ControlFlow::Continue("streams still change")
+        }
+    });
+    match still {
+        Ok(()) => Ok(()),
+        Err(streamproof_server::poll::Ended::Hopeless(error)) => Err(error.into()),
+        Err(streamproof_server::poll::Ended::TimedOut(late)) => Err(unquiet(late.last.to_owned())),
+    }
 }
 
 /// Looks at everything, in the order that shows most: the listing, the infos, and only then the messages.

@@ -26,6 +26,8 @@ pub struct Gauge {
     pub in_flight: AtomicU32,
     /// Calls acknowledged since the last fault.
     pub acked: AtomicU64,
+    /// Calls answered since the case began, one way or another.
+    pub answered: AtomicU64,
     /// Connections that broke.
     pub connections_lost: AtomicU32,
     /// The load is to end.
@@ -90,6 +92,10 @@ pub struct Site<'a> {
     changes: u32,
     /// Priority pins that a consumer has given (ADR-42).
     pub(crate) pins: HashMap<usize, String>,
+    /// Push consumers that this connection listens to, by subscription.
+    pub(crate) listening: HashMap<u32, usize>,
+    /// What they have delivered and no step has taken yet.
+    pub(crate) arrived: HashMap<usize, VecDeque<crate::consume::Delivered>>,
 }
 
 /// So many sent messages are remembered for sending again.
@@ -145,6 +151,8 @@ impl<'a> Site<'a> {
             seed,
             changes: 0,
             pins: HashMap::new(),
+            listening: HashMap::new(),
+            arrived: HashMap::new(),
         }
     }
 
@@ -154,6 +162,8 @@ impl<'a> Site<'a> {
     /// [`WireError`].
     pub fn connect(&mut self) -> Result<(), WireError> {
         self.wire = Some(Wire::connect(self.address, &self.login, CALL_LIMIT)?);
+        self.listening.clear();
+        self.arrived.clear();
         Ok(())
     }
 
@@ -508,8 +518,12 @@ impl<'a> Site<'a> {
         }
     }
 
-    /// Takes the answer to a call in flight; anything else is not for this place and is dropped.
+    /// Takes the answer to a call in flight, or a delivery; anything else is not for this place and is dropped.
     pub(crate) fn answer(&mut self, message: &Incoming) -> Option<Outcome> {
+        if let Some(consumer) = self.listening.get(&message.sid).copied() {
+            self.arrive(consumer, message);
+            return None;
+        }
         let wire = self.wire.as_ref()?;
         let waiting = self.waiting.remove(&wire.reply_number(message)?)?;
         let outcome = if message.status() == Some(503) {
@@ -537,6 +551,7 @@ impl<'a> Site<'a> {
     fn finish(&mut self, waiting: &Waiting, outcome: Outcome) {
         self.recorder.done(waiting.id, outcome);
         self.gauge.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.gauge.answered.fetch_add(1, Ordering::Relaxed);
         if outcome.happened() {
             self.gauge.acked.fetch_add(1, Ordering::Relaxed);
         } else if outcome.may_have_happened() {

@@ -6,8 +6,8 @@ use serde_json::{Map, Value, json};
 use streamproof_model::desired::{Desired, Kind};
 
 /// Consumers wait this long at most for an ack in a trial; longer waits in the files are scaled to it. A redelivery has to be
-/// seen within a run, and a second is far above what a loaded machine needs between delivery and ack.
-pub const ACK_WAIT_MAX: Duration = Duration::from_secs(1);
+/// seen within a run, and half a second is far above what a loaded machine needs between delivery and ack.
+pub const ACK_WAIT_MAX: Duration = Duration::from_millis(500);
 
 /// What could not be run as written, and so stays unproven.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -263,7 +263,7 @@ impl Consumer {
                     &format!("its ack_wait of {} s as written", wait as f64 / 1e9),
                     &format!(
                         "it is run with {} s so that redeliveries happen within the run",
-                        ACK_WAIT_MAX.as_secs()
+                        ACK_WAIT_MAX.as_secs_f64()
                     ),
                 ));
             }

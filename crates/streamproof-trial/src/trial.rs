@@ -323,6 +323,8 @@ fn scratch(options: &Options) -> Result<Scratch, TrialError> {
     let mut builder = Scratch::builder()
         .binary(options.binary.clone())
         .credentials(options.credentials.clone())
+        // `sync_interval: always` would cost most of the time otherwise, and the faults of a run end a process, not a disk.
+        .in_memory(true)
         .timeout(READY_LIMIT);
     if let Some(path) = &options.server_conf {
         builder = builder.config_file(path);

@@ -26,7 +26,7 @@ pub struct Leg {
     pub steps: Vec<(usize, Step)>,
     /// The targets on which publishes are in flight when the fault comes.
     pub load: Vec<usize>,
-    /// So many of the load's publishes are acknowledged before the fault.
+    /// So many of the load's publishes are answered before the fault.
     pub load_acks: u32,
     /// The fault.
     pub fault: FaultKind,
@@ -466,6 +466,11 @@ fn refusal(target: &Target, seed: &mut Seed) -> Refusal {
     *seed.pick(&choices)
 }
 
+/// Whether the server writes its recovery index in it: only then is there an older one to go back to.
+fn writes_index(fault: FaultKind) -> bool {
+    fault.graceful() || fault == FaultKind::IndexLost
+}
+
 /// The faults of the legs of successive cases: every fault comes round, in an order that varies with the seed.
 #[derive(Debug, Clone)]
 pub struct Schedule {
@@ -494,6 +499,9 @@ impl Schedule {
             let once = |fault: &FaultKind| matches!(fault, FaultKind::Upgrade | FaultKind::Downgrade);
             match self.queue.pop() {
                 Some(fault) if once(&fault) && faults.contains(&fault) => break,
+                Some(FaultKind::IndexStale) if !faults.iter().any(|fault| writes_index(*fault)) => {
+                    faults.extend([FaultKind::Stop, FaultKind::IndexStale]);
+                }
                 fault => faults.extend(fault),
             }
         }

@@ -2,12 +2,15 @@
 //!
 //! This crate is the face of streamproof: what the command line and users' own tests call.
 
+pub use streamproof_checker as checker;
 pub use streamproof_client as client;
 pub use streamproof_model as model;
 pub use streamproof_provision as provision;
 pub use streamproof_server as server;
+pub use streamproof_trial as trial;
 
 pub mod bench;
 pub mod connect;
 pub mod folder;
 pub mod home;
+pub mod proof;

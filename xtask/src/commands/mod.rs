@@ -10,6 +10,7 @@ mod init;
 mod lifecycle;
 mod look;
 mod messages;
+mod proof;
 mod session;
 mod validate;
 
@@ -39,6 +40,8 @@ pub(crate) fn name(command: &Command) -> &'static str {
         Command::Apply(_) => "apply",
         Command::Export(_) => "export",
         Command::Bench(_) => "bench",
+        Command::RestartCheck(_) => "restart-check",
+        Command::Report(_) => "report",
         Command::Clean(_) => "clean",
         Command::Init(_) => "init",
         Command::Completions(_) => "completions",
@@ -75,6 +78,8 @@ pub(crate) fn run(cli: &Cli, out: &Out) -> Result<Done, Problem> {
         Command::Apply(flags) => apply::apply(&session()?, flags),
         Command::Export(flags) => apply::export(&session()?, flags),
         Command::Bench(flags) => bench::run(&session()?, flags),
+        Command::RestartCheck(flags) => proof::restart_check(&session()?, flags),
+        Command::Report(flags) => proof::report(&session()?, flags),
         Command::Clean(flags) => clean::run(&session()?, flags),
         Command::Init(flags) => init::run(flags),
         Command::Completions(flags) => completions::run(flags),

@@ -5,5 +5,6 @@
 mod bench;
 mod help;
 mod pinned;
+mod proof;
 mod recipe;
 mod tidy;

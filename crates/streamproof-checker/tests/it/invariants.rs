@@ -145,6 +145,23 @@ fn m8_removals_are_justified_and_limits_hold() {
 }
 
 #[test]
+fn m7_what_a_limit_removed_does_not_come_back() {
+    let bucket = "stream KV_B {\"max_msgs_per_subject\":1}\n pub KV_B k 0.0 -> 1\n pub KV_B k 0.1 -> 2\n pub KV_B j 0.2 -> 3
+        purge KV_B on=k -> ok\n fault kill\n";
+    finds(&format!("{bucket} read KV_B after: 3=j:0.2"), &[]);
+    finds(&format!("{bucket} read KV_B after: 1=k:0.0 3=j:0.2"), &["M7 returned, evicted ×1"]);
+    finds(&format!("{bucket} read KV_B after: 2=k:0.1 3=j:0.2"), &["M7 returned ×1"]);
+    let two = format!(
+        "{THREE} info S quiet msgs=2 first=2 last=3\n fault kill\n info S after msgs=3 first=1 last=3"
+    );
+    finds(&two, &["M7 first sequence fell ×1"]);
+    finds(
+        &two.replacen("stream S", r#"stream S {"max_msgs":2}"#, 1),
+        &["M7 first sequence fell, evicted ×1"],
+    );
+}
+
+#[test]
 fn m8_other_ways_to_go() {
     let three = |line: &str| format!("{THREE}{line}\n fault stop\n read S after: 2=a:0.1 3=b:0.2");
     finds(&three("delete S 1 -> ?"), &[]);
@@ -178,6 +195,10 @@ fn m10_duplicates_are_known_after_a_restart() {
     finds(&format!("{history} wait 130s\n pub S a 0.0 again id -> 2"), &[]);
     finds(&format!("{history} delete S 1 -> ok\n pub S a 0.0 again id -> 2"), &[]);
     finds("stream S\n pub S a 0.0 id -> dup 1", &["M10 called a duplicate ×1"]);
+    // The ids of deleted messages are remembered too: a duplicate's ack does not say that the message is there.
+    let deleted = "stream S\n pub S a 0.0 id -> 1\n pub S a 0.1 -> 2\n delete S 1 -> ok\n pub S a 0.0 again id -> dup 1\n";
+    finds(&format!("{deleted} read S quiet: 2=a:0.1"), &[]);
+    finds(&format!("{deleted} read S quiet: 1=a:0.0 2=a:0.1"), &["M7 returned ×1"]);
 }
 
 #[test]
@@ -267,6 +288,13 @@ fn c1_double_acked_means_done() {
     consumed("fault stop\n deliver c 1 a 0.0 x2", &["C1 redelivered ×1"]);
     // Young at one fault stays in doubt at the next, until it comes again.
     consumed("fault kill\n wait 600ms\n fault kill\n deliver c 1 a 0.0 x2", &[]);
+    // Even when that one is graceful: what the crash has lost, a later stop cannot give back.
+    consumed("fault kill\n fault stop\n deliver c 1 a 0.0 x2", &[]);
+    // But the server's own floor after the crash says what it has kept, and that must not come again.
+    consumed(
+        "fault kill\n cinfo c after delivered=2 floor=1\n fault stop\n deliver c 1 a 0.0 x2",
+        &["C1 redelivered ×1"],
+    );
     consumed("fault disconnect\n deliver c 1 a 0.0 x2", &[]);
     consumed("nak c 1\n wait 600ms\n fault kill\n deliver c 1 a 0.0 x2", &[]);
 }
@@ -276,6 +304,11 @@ fn c3_the_floor_holds_and_c4_is_not_ahead() {
     consumed("wait 600ms\n fault kill\n cinfo c after delivered=2 floor=1", &[]);
     consumed("wait 600ms\n fault kill\n cinfo c after delivered=2 floor=0", &["C3 below what was acked ×1"]);
     consumed("fault kill\n cinfo c after delivered=2 floor=0", &[]);
+    // Sure after a disconnect, and lost with a kill right after.
+    consumed(
+        "fault disconnect\n cinfo c after delivered=2 floor=1\n fault kill\n cinfo c after delivered=0 floor=0",
+        &[],
+    );
     consumed(
         "dack c 2 -> ok\n cinfo c quiet delivered=2 floor=2\n fault stop\n cinfo c after delivered=2 floor=1",
         &["C3 ack floor fell ×1"],
@@ -291,6 +324,13 @@ fn c5_what_is_not_acked_is_delivered() {
     consumed("drained c 1s", &["C5 never delivered ×1"]);
     consumed("deliver c 3 a 0.2\n drained c 1s", &[]);
     consumed("deliver c 3 a 0.2\n fault kill\n drained c 40s", &["C5 not delivered again ×2"]);
+    // Without acks, what the server says it has delivered may have been lost on its way.
+    let unacked = CONSUMED.replace("explicit", "none").replace("dack c 1 -> ok", "cinfo c quiet delivered=3");
+    finds(&format!("{unacked} drained c 1s"), &[]);
+    finds(
+        &format!("{} drained c 1s", unacked.replace("delivered=3", "delivered=2")),
+        &["C5 never delivered ×1"],
+    );
     consumed("canary S c lost", &["C5 canary not delivered ×1"]);
     consumed("canary S c ok", &[]);
 }
@@ -310,6 +350,10 @@ fn c6_the_counts_agree() {
 fn c7_deliveries_are_counted_and_c8_only_what_matches_in_order() {
     consumed("deliver c 2 a 0.1 #3 x4", &["C7 more than max_deliver ×1"]);
     consumed("deliver c 2 a 0.1 #3 x1", &["C7 count fell ×1", "C8 out of order ×1"]);
+    // After a crash the count may be as old as the consumer's state, however many stops have been since.
+    consumed("fault stop\n deliver c 2 a 0.1 #3 x1", &["C7 count fell ×1"]);
+    consumed("fault kill\n fault stop\n deliver c 2 a 0.1 #3 x1", &[]);
+    consumed("fault stop\n fault stop\n deliver c 2 a 0.1 #3 x1", &["C7 count fell ×1"]);
     consumed("pub S b 0.3 -> 4\n deliver c 4 b 0.3", &["C8 not matching ×1"]);
     consumed("deliver c 3 a 0.2 #3", &[]);
 }
@@ -326,6 +370,14 @@ fn c9_work_queues_hold_what_is_unacked() {
     let interest = queue.replace("workqueue", "interest");
     finds(&format!("{interest} read S after: 2=a:0.1 3=a:0.2"), &[]);
     finds(&format!("{interest} read S after: 3=a:0.2"), &["M1 lost prefix ×1"]);
+    // In an interest stream that another consumer still holds the message for, it is written with the consumer's state, and late.
+    finds(&format!("{interest} deliver c 1 a 0.0 x2"), &[]);
+    let late = interest.replace("fault kill", "wait 600ms\n fault kill");
+    finds(&format!("{late} deliver c 1 a 0.0 x2"), &["C1 redelivered ×1"]);
+    // The floor that the info shows is written late in a work queue too; that takes nothing from the ack.
+    finds(&format!("{queue} cinfo c after delivered=2 floor=0"), &[]);
+    let late = queue.replace("fault kill", "wait 600ms\n fault kill");
+    finds(&format!("{late} cinfo c after delivered=2 floor=0"), &["C3 below what was acked ×1"]);
     let plain = queue.replace("dack c 1 -> ok", "ack c 1");
     finds(&format!("{plain} read S after: 2=a:0.1 3=a:0.2"), &[]);
     finds(&format!("{plain} read S after: 1=a:0.0 2=a:0.1 3=a:0.2"), &[]);
@@ -341,6 +393,8 @@ fn v1_a_key_has_its_last_value() {
         &["M1 lost tail ×1", "V1 last value lost ×1"],
     );
     finds(&format!("{bucket} pub KV_B k 0.2 rev=1 -> 3"), &["V1 stale revision ×1"]);
+    // With the newest deleted, the one before it is the last again.
+    finds(&format!("{bucket} delete KV_B 2 -> ok\n pub KV_B k 0.2 rev=1 -> 3"), &[]);
 }
 
 #[test]

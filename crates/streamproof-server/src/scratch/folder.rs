@@ -18,13 +18,19 @@ pub(super) struct Folder {
 }
 
 impl Folder {
-    pub(super) fn create() -> Result<Folder, DiskError> {
-        let root = root();
+    /// In memory only where that was asked for and there is room.
+    pub(super) fn create(in_memory: bool) -> Result<Folder, DiskError> {
+        let root = if in_memory { memory().unwrap_or_else(root) } else { root() };
         std::fs::create_dir_all(&root).doing("create", &root)?;
         static REAP: Once = Once::new();
         REAP.call_once(|| {
             // Beside the first start, not before it.
-            std::thread::spawn(|| reap(&self::root()));
+            std::thread::spawn(|| {
+                reap(&self::root());
+                if let Some(root) = memory().filter(|root| root.is_dir()) {
+                    reap(&root);
+                }
+            });
         });
         let _gate = gate(&root)?;
         let folder = tempfile::Builder::new().prefix("s").tempdir_in(&root).doing("write in", &root)?;
@@ -55,11 +61,35 @@ impl Drop for Folder {
 
 /// One folder for each user, so that none meets another's files.
 fn root() -> PathBuf {
+    std::env::temp_dir().join(name())
+}
+
+fn name() -> String {
     #[cfg(unix)]
     let user = rustix::process::getuid().as_raw();
     #[cfg(not(unix))]
     let user = "user";
-    std::env::temp_dir().join(format!("streamproof-scratch-{user}"))
+    format!("streamproof-scratch-{user}")
+}
+
+/// A store in memory needs this much room: a container's `/dev/shm` has 64 MB unless it was asked for more.
+#[cfg(target_os = "linux")]
+const MEMORY_BYTES: u64 = 512 << 20;
+
+/// The same folder on Linux's file system in memory, where there is one with room.
+#[cfg(target_os = "linux")]
+fn memory() -> Option<PathBuf> {
+    let shm = Path::new("/dev/shm");
+    let state = rustix::fs::statvfs(shm).ok()?;
+    let room = state.f_bavail.checked_mul(state.f_frsize)? >= MEMORY_BYTES;
+    let writable = !state.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY)
+        && rustix::fs::access(shm, rustix::fs::Access::WRITE_OK).is_ok();
+    (room && writable).then(|| shm.join(name()))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn memory() -> Option<PathBuf> {
+    None
 }
 
 /// Held while a folder is made and while they are looked through: one that is half made is never taken for a left one.

@@ -1,0 +1,193 @@
+//! `restart-check`: what of a project's streams survives which fault, on scratch servers; the project's own server and data are
+//! not touched.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use streamproof_model::failure::{Code, Failure};
+use streamproof_model::op::{FaultKind, Level};
+use streamproof_model::project::Project;
+use streamproof_model::version::Version;
+use streamproof_server::acquire::Binary;
+use streamproof_server::{ServerError, Wanted, acquire};
+use streamproof_trial::trial::{self, Length, Options, Outcome, Progress, TrialError};
+use thiserror::Error;
+
+use crate::home::{Home, HomeError};
+
+/// What `restart-check` is asked.
+#[derive(Debug, Clone, Default)]
+pub struct Request {
+    /// Everything random follows from it; without one, a new one is drawn and reported.
+    pub seed: Option<u64>,
+    /// Each fault on each stream, and not much more.
+    pub quick: bool,
+    /// Search for so long, or until something fails.
+    pub run_for: Option<Duration>,
+    /// The faults; empty for the default ones.
+    pub faults: Vec<FaultKind>,
+    /// What must survive, in place of what `streamproof.toml` says.
+    pub survive: Option<BTreeSet<Level>>,
+    /// *Unprotected* and *not proven* fail too.
+    pub strict: bool,
+    /// A nats-server to use instead of the pinned one.
+    pub server_bin: Option<PathBuf>,
+    /// Upgrade to this: a version, or the path of a nats-server.
+    pub upgrade_to: Option<String>,
+    /// Downgrade to this: a version, or the path of a nats-server.
+    pub downgrade_to: Option<String>,
+    /// The folder that the run's folder is made in, instead of `.streamproof/runs`.
+    pub out: Option<PathBuf>,
+}
+
+/// Why there is no verdict.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ProofError {
+    /// The project.
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    /// The run.
+    #[error(transparent)]
+    Trial(#[from] TrialError),
+    /// No such run.
+    #[error("there is no run {name:?} in {}", .runs.display())]
+    NoRun {
+        /// What was asked for.
+        name: String,
+        /// Where it was looked for.
+        runs: PathBuf,
+    },
+    /// Neither a version nor a file.
+    #[error("{0:?} is neither a version, such as 2.14.6, nor a file")]
+    NoServer(String),
+}
+
+impl Failure for ProofError {
+    fn code(&self) -> Code {
+        match self {
+            ProofError::Home(error) => error.code(),
+            ProofError::Trial(error) => error.code(),
+            ProofError::NoRun { .. } => Code::InvalidHistory,
+            ProofError::NoServer(_) => Code::Usage,
+        }
+    }
+
+    fn help(&self) -> Option<String> {
+        match self {
+            ProofError::Home(error) => error.help(),
+            ProofError::Trial(error) => error.help(),
+            ProofError::NoRun { runs, .. } => Some(format!("ls {}", runs.display())),
+            ProofError::NoServer(_) => None,
+        }
+    }
+
+    fn place(&self) -> Option<&streamproof_model::failure::Place> {
+        match self {
+            ProofError::Home(error) => error.place(),
+            _ => None,
+        }
+    }
+}
+
+/// The status that goes with a verdict; none for one that ends with 0.
+#[must_use]
+pub fn code(verdict: streamproof_checker::Overall) -> Option<Code> {
+    use streamproof_checker::Overall;
+    match verdict {
+        Overall::Pass | Overall::Accepted | Overall::Unprotected => None,
+        Overall::Fail => Some(Code::Violation),
+        Overall::Inconclusive => Some(Code::Inconclusive),
+        Overall::SelfCheckFailed => Some(Code::SelfCheckFailed),
+    }
+}
+
+impl Home {
+    /// Runs the proof for a project's files.
+    ///
+    /// # Errors
+    /// [`ProofError`]. What was lost is no error but a verdict.
+    pub fn restart_check(
+        &self,
+        project: &Project,
+        request: &Request,
+        cancel: &AtomicBool,
+        progress: impl FnMut(Progress),
+    ) -> Result<Outcome, ProofError> {
+        let server_conf = self.folder.config_dir().join("jetstream.conf");
+        self.folder.make_state_dir().map_err(HomeError::from)?;
+        let wanted = match &project.settings.version {
+            Some(version) => Wanted::exactly(version.clone()),
+            None => Wanted::pinned(),
+        };
+        let binary = acquire(&wanted, &self.sources(request.server_bin.as_deref()))
+            .map_err(|error| HomeError::from(ServerError::from(error)))?;
+        let options = Options {
+            seed: request.seed.unwrap_or_else(new_seed),
+            length: match (request.run_for, request.quick) {
+                (Some(time), _) => Length::For(time),
+                (None, true) => Length::Quick,
+                (None, false) => Length::Default,
+            },
+            faults: request.faults.clone(),
+            survive: request.survive.clone(),
+            strict: request.strict,
+            binary,
+            upgrade_to: request.upgrade_to.as_deref().map(|text| self.server(text)).transpose()?,
+            downgrade_to: request.downgrade_to.as_deref().map(|text| self.server(text)).transpose()?,
+            server_conf: server_conf.is_file().then_some(server_conf),
+            credentials: self.credentials(project)?,
+            runs: request.out.clone().unwrap_or_else(|| self.runs()),
+        };
+        Ok(trial::run(&options, project, cancel, progress)?)
+    }
+
+    /// Judges a stored run again: the path of its folder, its id, or the end of its id; `last` is the newest.
+    ///
+    /// # Errors
+    /// [`ProofError::NoRun`], or a history that cannot be read.
+    pub fn report(&self, run: &str) -> Result<Outcome, ProofError> {
+        let none = || ProofError::NoRun { name: run.to_owned(), runs: self.runs() };
+        let path = Path::new(run);
+        if path.join("run.json").is_file() {
+            return Ok(trial::judge_again(path)?);
+        }
+        let mut names: Vec<String> = std::fs::read_dir(self.runs())
+            .map_err(|_| none())?
+            .flatten()
+            .filter(|entry| entry.path().join("run.json").is_file())
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .filter(|name| run == "last" || name == run || name.ends_with(run))
+            .collect();
+        // Ids begin with the time.
+        names.sort();
+        let name = names.pop().ok_or_else(none)?;
+        Ok(trial::judge_again(&self.runs().join(name))?)
+    }
+
+    /// Where runs are kept.
+    #[must_use]
+    pub fn runs(&self) -> PathBuf {
+        self.folder.state_dir().join("runs")
+    }
+
+    /// A nats-server by version or by path.
+    fn server(&self, text: &str) -> Result<Binary, ProofError> {
+        let found = match text.trim_start_matches('v').parse::<Version>() {
+            Ok(version) => acquire(&Wanted::exactly(version), &self.sources(None)),
+            Err(_) if Path::new(text).is_file() => {
+                acquire(&Wanted::pinned(), &self.sources(Some(Path::new(text))))
+            }
+            Err(_) => return Err(ProofError::NoServer(text.to_owned())),
+        };
+        Ok(found.map_err(|error| HomeError::from(ServerError::from(error)))?)
+    }
+}
+
+/// A seed that is short enough to be typed again.
+fn new_seed() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    std::collections::hash_map::RandomState::new().build_hasher().finish() % 1_000_000_000
+}

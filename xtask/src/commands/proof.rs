@@ -1,0 +1,97 @@
+//! `restart-check` and `report`: the proof, and a stored one judged again.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use serde_json::json;
+use streamproof::model::duration;
+use streamproof::model::failure::Code;
+use streamproof::model::op::{FaultKind, Level};
+use streamproof::proof::{self, Request};
+use streamproof::trial::summary::summary;
+use streamproof::trial::trial::Outcome;
+
+use super::session::Session;
+use crate::flags::{ReportFlags, RestartCheckFlags};
+use crate::output::Done;
+use crate::problem::Problem;
+
+pub(crate) fn restart_check(session: &Session<'_>, flags: &RestartCheckFlags) -> Result<Done, Problem> {
+    let project = session.load()?;
+    let request = Request {
+        seed: flags.seed,
+        quick: flags.quick,
+        run_for: flags.run_for.as_deref().map(time).transpose()?,
+        faults: flags.fault.iter().filter_map(|name| FaultKind::named(name)).collect(),
+        survive: (!flags.survive.is_empty())
+            .then(|| flags.survive.iter().filter_map(|name| Level::named(name)).collect()),
+        strict: flags.strict,
+        server_bin: flags.server_bin.clone(),
+        upgrade_to: flags.upgrade_to.clone(),
+        downgrade_to: flags.downgrade_to.clone(),
+        out: flags.out.clone(),
+    };
+    let cancel = cancelled_by_ctrl_c()?;
+    session.out.doing("the controls: damage done on purpose must be found");
+    let outcome = session
+        .home
+        .restart_check(&project, &request, &cancel, |progress| {
+            session.out.doing(&format!(
+                "case {}: {} restarts verified, {} violations so far",
+                progress.cases + 1,
+                progress.restarts,
+                progress.violations
+            ));
+        })
+        .map_err(Problem::of)?;
+    done(&outcome)
+}
+
+pub(crate) fn report(session: &Session<'_>, flags: &ReportFlags) -> Result<Done, Problem> {
+    let outcome = session.home.report(&flags.run).map_err(Problem::of)?;
+    done(&outcome)
+}
+
+/// The verdict as the command's answer, with the status that goes with it.
+fn done(outcome: &Outcome) -> Result<Done, Problem> {
+    let folder = short(&outcome.folder);
+    let mut data = serde_json::to_value(&outcome.verdict)
+        .map_err(|error| Problem::new(Code::Internal, format!("the verdict is no JSON: {error}")))?;
+    data["folder"] = json!(outcome.folder);
+    let done = Done::new(summary(&outcome.verdict, &outcome.record, &folder), data);
+    Ok(match proof::code(outcome.verdict.verdict) {
+        Some(code) => done.ending(code),
+        None => done,
+    })
+}
+
+/// A path as it is best shown from here.
+fn short(path: &Path) -> String {
+    let here = std::env::current_dir().and_then(std::fs::canonicalize).unwrap_or_default();
+    path.strip_prefix(&here).unwrap_or(path).display().to_string()
+}
+
+fn time(text: &str) -> Result<Duration, Problem> {
+    duration::parse(text)
+        .filter(|nanos| *nanos > 0)
+        .map(Duration::from_nanos)
+        .ok_or_else(|| Problem::new(Code::Usage, format!("{text:?} is no time, such as 30s, 10m or 2h")))
+}
+
+/// Set at Ctrl-C: the run ends what it is at, stops its server and keeps what it recorded.
+fn cancelled_by_ctrl_c() -> Result<Arc<AtomicBool>, Problem> {
+    let cancel = Arc::new(AtomicBool::new(false));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Problem::new(Code::Internal, format!("no runtime: {e}")))?;
+    let set = cancel.clone();
+    std::thread::spawn(move || {
+        if runtime.block_on(tokio::signal::ctrl_c()).is_ok() {
+            set.store(true, Ordering::Relaxed);
+        }
+    });
+    Ok(cancel)
+}

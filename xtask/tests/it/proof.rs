@@ -1,0 +1,121 @@
+//! `restart-check` and `report`: exit statuses, the JSON document, and what a person reads first and last.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+fn project(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        let path = dir.path().join("nats-config").join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    dir
+}
+
+fn xtask(dir: &Path, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_xtask"))
+        .args(args)
+        .current_dir(dir)
+        .env("NO_COLOR", "1")
+        .env_remove("STREAMPROOF_PROJECT")
+        .output()
+        .unwrap()
+}
+
+fn json(dir: &Path, args: &[&str]) -> (i32, Value) {
+    let out = xtask(dir, &[args, &["--json"]].concat());
+    let document = serde_json::from_slice(&out.stdout)
+        .unwrap_or_else(|e| panic!("{args:?}: {e}: {}", String::from_utf8_lossy(&out.stderr)));
+    (out.status.code().unwrap(), document)
+}
+
+const CONF: (&str, &str) =
+    ("jetstream.conf", "jetstream { store_dir: $STREAMPROOF_STORE\n sync_interval: always }\n");
+const ORDERS: (&str, &str) = ("streams/ORDERS.json", r#"{ "name": "ORDERS", "subjects": ["orders.*"] }"#);
+const BILLING: (&str, &str) =
+    ("consumers/ORDERS/BILLING.json", r#"{ "durable_name": "BILLING", "ack_policy": "explicit" }"#);
+const CACHE: (&str, &str) =
+    ("streams/CACHE.json", r#"{ "name": "CACHE", "subjects": ["cache.*"], "storage": "memory" }"#);
+
+#[test]
+fn a_proof_ends_with_0_and_can_be_read_by_people_and_by_scripts() {
+    let dir = project(&[
+        CONF,
+        ORDERS,
+        BILLING,
+        ("streamproof.toml", "survive = [\"restart\", \"process-crash\"]\n"),
+    ]);
+    let (status, document) = json(dir.path(), &["restart-check", "--quick", "--seed", "3"]);
+    let data = &document["data"];
+    assert_eq!((status, &document["ok"]), (0, &Value::Bool(true)), "{document:#}");
+    assert_eq!((data["verdict"].as_str(), data["seed"].as_u64()), (Some("pass"), Some(3)));
+    assert!(data["restarts_verified"].as_u64().unwrap() >= 6);
+    let faults: Vec<&str> =
+        data["faults"].as_array().unwrap().iter().filter_map(|f| f["fault"].as_str()).collect();
+    for fault in ["stop", "kill", "kill-after-ack", "restarts", "index-lost", "index-stale", "disconnect"] {
+        assert!(faults.contains(&fault), "{fault}: {faults:?}");
+    }
+    assert_eq!(data["faults"][0]["target"], "ORDERS");
+    assert!(data["not_proven"].as_array().unwrap().iter().any(|note| note["what"] == "power loss"));
+
+    let report = xtask(dir.path(), &["report", "last"]);
+    let text = String::from_utf8_lossy(&report.stdout).into_owned();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(report.status.code(), Some(0), "{text}");
+    assert_eq!(lines[0], "scratch server; your data is untouched");
+    assert!(lines[1].starts_with("pass: no loss found in "), "{text}");
+    assert!(lines.contains(&"controls: 4 of 4 found, each by exactly its invariant"), "{text}");
+    assert!(lines.last().unwrap().starts_with("not proven: power loss: a SIGKILL"), "{text}");
+    assert!(!text.contains("safe"), "no proof says that anything is safe: {text}");
+    // The project's own server was neither started nor written to.
+    assert!(!dir.path().join(".streamproof/n1").exists());
+}
+
+#[test]
+fn a_loss_that_must_not_be_ends_with_8_and_says_what_would_protect() {
+    let dir = project(&[CONF, CACHE, ("streamproof.toml", "survive = [\"restart\"]\n")]);
+    let out = xtask(dir.path(), &["restart-check", "--quick", "--seed", "5", "--fault", "stop"]);
+    let text = String::from_utf8_lossy(&out.stdout);
+    assert_eq!(out.status.code(), Some(8), "{text}");
+    assert!(text.lines().nth(1).unwrap().starts_with("FAIL: CACHE under stop: "), "{text}");
+    assert!(text.contains("what would protect it: `storage: file`"), "{text}");
+    // The same loss, where its owner leaves restarts out, and where he has said nothing.
+    let (status, document) = json(
+        dir.path(),
+        &["restart-check", "--quick", "--seed", "5", "--fault", "stop", "--survive", "upgrade"],
+    );
+    assert_eq!((status, document["data"]["verdict"].as_str()), (0, Some("accepted")));
+    let silent = project(&[CONF, CACHE]);
+    let (status, document) =
+        json(silent.path(), &["restart-check", "--quick", "--seed", "5", "--fault", "stop"]);
+    assert_eq!((status, document["data"]["verdict"].as_str()), (0, Some("unprotected")));
+    let (status, document) =
+        json(silent.path(), &["restart-check", "--quick", "--seed", "5", "--fault", "stop", "--strict"]);
+    assert_eq!((status, document["code"].as_str()), (8, Some("violation")));
+}
+
+#[test]
+fn what_cannot_be_run_ends_with_10() {
+    let dir = project(&[CONF, ORDERS, ("streamproof.toml", "survive = [\"restart\", \"host-crash\"]\n")]);
+    let (status, document) = json(dir.path(), &["restart-check", "--quick", "--seed", "5"]);
+    assert_eq!((status, document["code"].as_str()), (10, Some("inconclusive")), "{document:#}");
+    assert!(document["data"]["not_proven"].to_string().contains("host-crash"));
+    let (status, document) = json(dir.path(), &["restart-check", "--quick", "--fault", "upgrade"]);
+    assert_eq!((status, document["error"]["code"].as_str()), (10, Some("inconclusive")), "{document:#}");
+}
+
+#[test]
+fn wrong_words_end_with_2() {
+    let dir = project(&[CONF, ORDERS]);
+    for args in [
+        &["restart-check", "--fault", "earthquake"][..],
+        &["restart-check", "--for", "soon"],
+        &["restart-check", "--upgrade-to", "no-such-thing"],
+        &["report", "no-such-run"],
+    ] {
+        assert_eq!(xtask(dir.path(), args).status.code(), Some(2), "{args:?}");
+    }
+}
