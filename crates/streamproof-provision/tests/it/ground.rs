@@ -1,12 +1,14 @@
 //! A server, a connection, and files as text.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::path::PathBuf;
 use streamproof_model::desired::Desired;
-use streamproof_model::plan::{Options, Plan};
+use streamproof_model::info::{consumer_info, stream_info};
+use streamproof_model::normalize::{ServerFacts, normalize_consumer, normalize_stream};
+use streamproof_model::plan::{Document, MARK_KEY, Options, Plan, declared_start};
 use streamproof_model::project::{self, Project};
 use streamproof_model::version::Version;
-use streamproof_provision::{Allow, Brought, Export, Js, ProvisionError, bring, plan_for};
+use streamproof_provision::{Allow, Brought, Export, Js, ProvisionError, bring, inspect, plan_for};
 use streamproof_server::{PINNED, Scratch};
 
 /// The lines of nats-server whose rules differ.
@@ -91,6 +93,60 @@ pub(crate) fn from_export(version: &Version, export: &Export) -> Desired {
     let files: Vec<(&str, Value)> =
         files.iter().map(|(path, value)| (path.as_str(), value.clone())).collect();
     desired(version, &files)
+}
+
+/// Where normalising says something else than the server shows; and where doing it twice, or to what the server shows, is not
+/// the same as doing it once.
+pub(crate) async fn unlike_the_server(ground: &Ground, desired: &Desired) -> Vec<String> {
+    let facts = ServerFacts::of(ground.version.clone());
+    let mut wrong = Vec::new();
+    let mut compare = |name: &str, said: &Value, shown: &Value, again: [&Value; 2]| {
+        if said != shown {
+            wrong.push(format!("{name}: normalising says {said}, and the server shows {shown}"));
+        }
+        if again.iter().any(|again| *again != said) {
+            wrong.push(format!("{name}: not the same twice: {said}, {again:?}"));
+        }
+    };
+    let config = |map: Document| json!({ "config": unmarked(map) });
+    for stream in &desired.streams {
+        let origin =
+            stream.config.get("mirror").and_then(|m| m["name"].as_str()).map(|name| desired.stream(name));
+        let origin = origin.flatten().map(|origin| &origin.config);
+        let normal = |map: &Document| normalize_stream(map, &facts, origin);
+        let shown = inspect::stream(&ground.js, &stream.name).await.unwrap()["config"].take();
+        let shown = shown.as_object().unwrap();
+        let said = normal(&stream.config);
+        let form = |map: Document| stream_info(&config(map));
+        let twice = [&form(normal(&said)), &form(normal(shown))];
+        compare(&stream.name, &form(said.clone()), &form(shown.clone()), twice);
+    }
+    for consumer in &desired.consumers {
+        let stream = desired.stream(&consumer.stream).map(|stream| stream.config.clone()).unwrap_or_default();
+        let normal = |map: &Document| {
+            // A consumer that is declared by name alone is made durable.
+            let mut map = map.clone();
+            map.insert("durable_name".into(), consumer.name.clone().into());
+            normalize_consumer(&map, &stream, &facts)
+        };
+        let shown =
+            inspect::consumer(&ground.js, &consumer.stream, &consumer.name).await.unwrap()["config"].take();
+        // One that a replacement has moved says where it would have started.
+        let mut shown = declared_start(shown.as_object().unwrap());
+        shown.entry("deliver_policy").or_insert_with(|| "all".into());
+        let said = normal(&consumer.config);
+        let form = |map: Document| consumer_info(&config(map));
+        let twice = [&form(normal(&said)), &form(normal(&shown))];
+        compare(&consumer.name, &form(said.clone()), &form(shown.clone()), twice);
+    }
+    wrong
+}
+
+fn unmarked(mut config: Document) -> Document {
+    if let Some(Value::Object(metadata)) = config.get_mut("metadata") {
+        metadata.retain(|key, _| key != MARK_KEY);
+    }
+    config
 }
 
 /// What a plan would change, in a line each.

@@ -1,6 +1,6 @@
 //! Random legal configurations: applied, the plan is empty; exported, the plan is empty.
 
-use crate::ground::{Ground, LINES, from_export, pending, replacing};
+use crate::ground::{Ground, LINES, from_export, pending, replacing, unlike_the_server};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::{Config, RngSeed, TestRunner};
@@ -106,6 +106,8 @@ async fn random_configurations_settle_and_are_exported() {
                 continue;
             }
             ground.settle(&files, &replacing(&["S", "S/C"])).await;
+            let unlike = unlike_the_server(&ground, &ground.desired(&files)).await;
+            assert!(unlike.is_empty(), "{version} {files:?}: {unlike:#?}");
             let observed = observe(&ground.js).await.unwrap();
             let desired = from_export(&version, &export(&observed, false));
             let again = plan(&desired, &observed, &Options::default());

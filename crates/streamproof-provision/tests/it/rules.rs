@@ -1,6 +1,7 @@
 //! The rules of `validate` against real servers: what passes is accepted, what is an error is refused.
 //!
-//! What passes is brought in, as `apply` does it, and the plan afterwards must be empty: the server shows what normalising said.
+//! What passes is brought in, as `apply` does it, and the plan afterwards must be empty; the server shows what normalising said, to
+//! the letter.
 //! What is an error is sent as it stands, without pedantic mode: a server that takes it needs a mark in the table that says why
 //! we are stricter.
 
@@ -15,7 +16,7 @@ use streamproof_model::project::{self, Project};
 use streamproof_model::version::{Release, Version};
 use streamproof_provision::bring;
 
-use crate::ground::{Ground, LINES, everything, pending};
+use crate::ground::{Ground, LINES, everything, pending, unlike_the_server};
 
 /// A few files, and whether we mean to be stricter than the server.
 struct Row {
@@ -126,7 +127,11 @@ async fn judge(ground: &Ground, row: &Row, wrong: &mut Vec<String>) -> (char, Ve
             bring(&ground.js, &project.desired, &Options::default(), &everything(), ground.journals.path())
                 .await;
         match brought {
-            Ok(brought) if brought.after.pending == 0 => {}
+            Ok(brought) if brought.after.pending == 0 => {
+                for unlike in unlike_the_server(ground, &project.desired).await {
+                    wrong.push(format!("{version} {}: {unlike}", row.what));
+                }
+            }
             Ok(brought) => {
                 wrong.push(format!("{version} {}: afterwards {:?}", row.what, pending(&brought.after)));
             }
