@@ -14,8 +14,10 @@ use crate::settings::{Measure, Shape};
 /// Between two looks whether it has ended.
 const INTERVAL: Duration = Duration::from_millis(5);
 
-/// The longest that one round of it may take.
-const BOUND: Duration = Duration::from_secs(600);
+/// The longest that one round of it may take: this, and so much for each message. It has been seen to wait for ever for a
+/// consumer that the server had dropped as inactive.
+const BOUND: Duration = Duration::from_secs(60);
+const BOUND_EACH: Duration = Duration::from_micros(500);
 
 /// The name for which `nats bench js consume` makes its own consumer, with its own settings, as it does for its users.
 const CONSUMER: &str = "nats-bench";
@@ -54,13 +56,14 @@ impl Peer {
         if measure == Measure::ConsumeDoubleAck { (msgs / DOUBLE_ACK_PART).max(1) } else { msgs }
     }
 
+    /// One round. `None` where it does not end.
     pub(crate) async fn sample(
         &self,
         run: &Run<'_>,
         measure: Measure,
         shape: Shape,
         msgs: u64,
-    ) -> Result<Sample, BenchError> {
+    ) -> Result<Option<Sample>, BenchError> {
         let words = Peer::words(measure).unwrap_or_default();
         let csv = run.work_dir.join("peer.csv");
         let mut command = Command::new(&self.path);
@@ -83,7 +86,14 @@ impl Peer {
             .arg(&csv)
             .envs(run.target.peer_env.iter().map(|(name, value)| (name, value)));
         let (server, client) = (run.target.server_pid.and_then(cpu::of), cpu::ended_children());
-        self.to_end(run, command).await?;
+        let bound = BOUND + BOUND_EACH * u32::try_from(msgs).unwrap_or(u32::MAX);
+        if !self.to_end(run, command, bound).await? {
+            if measure.consumes() {
+                // It may be gone already.
+                _ = run.bed.remove_consumer(CONSUMER).await;
+            }
+            return Ok(None);
+        }
         let since = |now: Option<Duration>, then: Option<Duration>| Some(now?.saturating_sub(then?));
         let path = csv.display().to_string();
         let text =
@@ -101,7 +111,7 @@ impl Peer {
             miscounts: Vec::new(),
         };
         self.check(&run.bed, measure, &mut sample).await?;
-        Ok(sample)
+        Ok(Some(sample))
     }
 
     async fn check(&self, bed: &Bed, measure: Measure, sample: &mut Sample) -> Result<(), BenchError> {
@@ -115,8 +125,8 @@ impl Peer {
         bed.remove_consumer(CONSUMER).await
     }
 
-    /// Runs it until it ends, and ends it when it is told to stop.
-    async fn to_end(&self, run: &Run<'_>, mut command: Command) -> Result<(), BenchError> {
+    /// Runs it until it ends, and ends it when it is told to stop, or when its time is over: false, then.
+    async fn to_end(&self, run: &Run<'_>, mut command: Command, bound: Duration) -> Result<bool, BenchError> {
         let log_path = run.work_dir.join("peer.log");
         let io = |e: std::io::Error| BenchError::Io {
             path: log_path.display().to_string(),
@@ -134,19 +144,15 @@ impl Peer {
             if let Some(status) = child.try_wait().map_err(io)? {
                 break status;
             }
-            if run.progress.stopped() || begun.elapsed() > BOUND {
+            if run.progress.stopped() || begun.elapsed() > bound {
                 _ = child.kill();
                 _ = child.wait();
-                return Err(if run.progress.stopped() {
-                    BenchError::Interrupted
-                } else {
-                    BenchError::Peer { command: shown, reason: format!("no end in {} s", BOUND.as_secs()) }
-                });
+                return if run.progress.stopped() { Err(BenchError::Interrupted) } else { Ok(false) };
             }
             tokio::time::sleep(INTERVAL).await;
         };
         if status.success() {
-            return Ok(());
+            return Ok(true);
         }
         let said = std::fs::read_to_string(&log_path).unwrap_or_default();
         let last: Vec<&str> = said.lines().filter(|line| !line.trim().is_empty()).collect();

@@ -47,6 +47,8 @@ pub struct Measured {
     pub ours: Side,
     /// The peer.
     pub peer: Option<Side>,
+    /// Rounds of the peer that did not end and were broken off; they are in no number.
+    pub peer_unfinished: usize,
     /// Messages a second of ours, in those of the peer.
     pub ratio: Option<f64>,
     /// Client processor time of ours, in that of the peer.
@@ -166,6 +168,7 @@ impl Measured {
                 .and_then(|p| Some(own.client_cpu_s_per_million? / p.client_cpu_s_per_million?)),
             ours: own,
             peer,
+            peer_unfinished: 0,
             counted: miscounts.is_empty(),
             miscounts,
         }

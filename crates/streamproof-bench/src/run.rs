@@ -124,7 +124,7 @@ impl Run<'_> {
         shape: Shape,
     ) -> Result<Measured, BenchError> {
         let peer = peer.filter(|_| Peer::words(measure).is_some());
-        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        let (mut ours, mut theirs, mut unfinished) = (Vec::new(), Vec::new(), 0);
         for round in 0..settings.rounds {
             // The one that comes second finds the machine warmer: each does so every other time.
             for turn in 0..2 {
@@ -133,11 +133,15 @@ impl Run<'_> {
                 } else if let Some(peer) = peer {
                     let msgs = Peer::msgs(measure, settings.msgs);
                     self.begin(settings, measure, shape, round, "nats bench", 0);
-                    theirs.push(peer.sample(self, measure, shape, msgs).await?);
+                    match peer.sample(self, measure, shape, msgs).await? {
+                        Some(sample) => theirs.push(sample),
+                        None => unfinished += 1,
+                    }
                 }
             }
         }
-        Ok(Measured::new(measure.name(), shape, &ours, &theirs))
+        let measured = Measured::new(measure.name(), shape, &ours, &theirs);
+        Ok(Measured { peer_unfinished: unfinished, ..measured })
     }
 
     async fn ours(

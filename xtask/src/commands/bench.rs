@@ -164,6 +164,10 @@ fn text(out: &Out, report: &Report, compared: Option<&[Compared]>) -> String {
         text.push('\n');
         text.push_str(&columns(&comparison(out, compared)));
     }
+    for m in report.measures.iter().filter(|m| m.peer_unfinished > 0) {
+        let rounds = m.peer_unfinished;
+        _ = writeln!(text, "{rounds} of the rounds of nats bench did not end: {}", shape(m));
+    }
     for m in &report.measures {
         for miscount in &m.miscounts {
             _ = writeln!(text, "{} {}: {miscount}", out.paint(Role::Bad, "not accounted for:"), shape(m));

@@ -120,3 +120,35 @@ fn what_cannot_be_measured_is_refused_first() {
     assert!(matches!(asked(|s| s.peer = Some("/nowhere/nats".into())), BenchError::NoPeer { .. }));
     assert!(matches!(asked(|_| ()), BenchError::Unreachable { .. }));
 }
+
+/// The `nats` CLI, where it is installed; without it a test says so, unless it is required.
+fn nats() -> Option<std::path::PathBuf> {
+    let path = std::env::var_os("STREAMPROOF_NATS").map_or_else(|| "nats".into(), Into::into);
+    let there = std::process::Command::new(&path).arg("--version").output().is_ok();
+    let required = std::env::var("STREAMPROOF_REQUIRE").unwrap_or_default();
+    assert!(there || !required.split(',').any(|r| r == "nats"), "no nats CLI");
+    there.then_some(path)
+}
+
+#[test]
+fn the_peer_is_measured_in_turn_and_counted_too() {
+    let Some(nats) = nats() else {
+        eprintln!("skipped: the nats CLI is not installed");
+        return;
+    };
+    let server = Scratch::new().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let mut settings = settings(&Measure::ALL[..5], dir.path());
+    (settings.clients, settings.peer) = (vec![2], Some(nats));
+    let report = run(&settings, &target(&server), &Arc::default()).unwrap();
+    assert!(report.peer.unwrap().starts_with("nats "));
+    for m in &report.measures {
+        assert!(m.counted, "{}: {:?}", m.name, m.miscounts);
+        if m.peer_unfinished < 2 {
+            let peer = m.peer.as_ref().unwrap();
+            assert!(peer.msgs_per_s > 0.0 && m.ratio.is_some_and(|r| r > 0.0), "{}", m.name);
+            assert_eq!(peer.msgs, if m.name == "consume-double-ack" { 200 } else { 2_000 });
+        }
+    }
+    assert_eq!(streams(&server), 0);
+}
