@@ -145,8 +145,8 @@ pub(crate) fn implicit_republish(config: &Map<String, Value>, version: &Version)
     let all = end("republish", "dest") == ">" && matches!(end("republish", "src"), "" | ">");
     let subjects = config.get("subjects").and_then(Value::as_array)?;
     let whole = matches!(subjects.as_slice(), [one] if one == end("subject_transform", "src"));
-    (known && all && whole && config.contains_key("republish"))
-        .then(|| end("subject_transform", "dest").to_owned())
+    let dest = end("subject_transform", "dest");
+    (known && all && whole && !dest.is_empty()).then(|| dest.to_owned())
 }
 
 fn force_rollup(full: &mut Map<String, Value>) {
