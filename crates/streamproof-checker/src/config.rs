@@ -270,9 +270,15 @@ impl World<'_> {
         let text = || format!("created {known} ns before, {created_ns} ns now");
         match consumer {
             Some(consumer) => {
-                self.consumer_violation(Invariant::K3, consumer.0, "creation time changed", None, text);
+                self.consumer_violation(
+                    Invariant::K3,
+                    consumer.0,
+                    "consumer's creation time changed",
+                    None,
+                    text,
+                );
             }
-            None => self.violation(Invariant::K3, id.0, "creation time changed", None, text),
+            None => self.violation(Invariant::K3, id.0, "stream's creation time changed", None, text),
         }
     }
 

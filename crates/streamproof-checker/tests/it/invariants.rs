@@ -259,7 +259,7 @@ fn k2_the_same_configuration() {
 fn k3_created_once_and_k4_applying_again_changes_nothing() {
     finds(
         "stream S\n info S quiet created=5\n fault stop\n info S after created=6",
-        &["K3 creation time changed ×1"],
+        &["K3 stream's creation time changed ×1"],
     );
     finds("stream S\n info S quiet created=5\n fault stop\n info S after created=5\n reapplied", &[]);
     finds("stream S\n reapplied S: max_msgs", &["K4 not in line ×1"]);
