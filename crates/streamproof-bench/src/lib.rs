@@ -3,6 +3,7 @@
 //! [`run`] measures on a server that somebody else started, in a stream of its own, which it removes again. Each number
 //! is the median of several rounds; with a peer, the rounds alternate, so that what else the machine does falls on both.
 
+pub mod bar;
 mod bed;
 mod consume;
 mod cpu;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
+use streamproof::bench::bar::bar;
 use streamproof::bench::report::{Compared, Measured, Side};
 use streamproof::bench::{Config, Host, Measure, Progress, Report, Settings, run as measure};
 use streamproof::model::failure::{Code, Exit};
@@ -52,6 +53,7 @@ pub(crate) fn run(session: &Session<'_>, flags: &BenchFlags) -> Result<Done, Pro
     });
     let mut data = json!(report);
     data["build"] = build().into();
+    data["bar"] = json!(bar(&report));
     data["compared"] = json!(compared);
     let text = text(session.out, &report, compared.as_deref());
     let done = Done::new(text, data);
@@ -160,6 +162,11 @@ fn text(out: &Out, report: &Report, compared: Option<&[Compared]>) -> String {
         text.push('\n');
         text.push_str(&columns(&latencies));
     }
+    let bars = bars(out, report);
+    if bars.len() > 1 {
+        text.push('\n');
+        text.push_str(&columns(&bars));
+    }
     if let Some(compared) = compared {
         text.push('\n');
         text.push_str(&columns(&comparison(out, compared)));
@@ -225,6 +232,22 @@ fn latencies(report: &Report) -> Vec<Vec<String>> {
             vec![m.name.clone(), m.size_bytes.to_string(), m.window.to_string(), m.clients.to_string()];
         row.extend([l.p50, l.p90, l.p99, l.p99_9, l.max].map(|us| us.to_string()));
         rows.push(row);
+    }
+    rows
+}
+
+fn bars(out: &Out, report: &Report) -> Vec<Vec<String>> {
+    let mut rows = vec![["the bar, at 128 B", "of", "bar", "measured", ""].map(str::to_owned).to_vec()];
+    for b in bar(report) {
+        let verdict = if b.met { out.paint(Role::Good, "met") } else { out.paint(Role::Bad, "missed") };
+        let least_or_most = if b.at_most { "≤" } else { "≥" };
+        rows.push(vec![
+            b.measure.to_owned(),
+            b.what.to_owned(),
+            format!("{least_or_most} {:.2}", b.bar),
+            format!("{:.2}", b.measured),
+            verdict,
+        ]);
     }
     rows
 }
