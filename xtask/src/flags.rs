@@ -333,6 +333,9 @@ pub(crate) struct ExportFlags {
     /// Overwrite files that differ
     #[arg(long)]
     pub(crate) force: bool,
+    /// Where the server's monitoring port is (default: 8222 on its host, or as far from the client port as 8222 from 4222)
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) monitor: Option<String>,
     #[command(flatten)]
     pub(crate) server: ServerFlags,
 }

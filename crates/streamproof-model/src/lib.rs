@@ -6,6 +6,7 @@ pub mod bucket;
 pub mod desired;
 pub mod document;
 pub mod duration;
+pub mod exported;
 pub mod failure;
 pub mod fields;
 pub mod finding;

@@ -35,7 +35,72 @@ pub enum Sync {
     Default,
 }
 
+/// What nats-server does where nothing is said (`defaultSyncInterval`, server/filestore.go).
+const SYNC_DEFAULT_NS: u64 = 120_000_000_000;
+const DAY_NS: u64 = 86_400_000_000_000;
+
+impl Sync {
+    /// As it is written after `sync_interval:`; `None` for what is neither `always` nor a time.
+    #[must_use]
+    pub fn named(text: &str) -> Option<Sync> {
+        if text.eq_ignore_ascii_case("always") {
+            return Some(Sync::Always);
+        }
+        duration::parse(text).filter(|every| *every > 0).map(Sync::Every)
+    }
+
+    /// Whether both come to the same.
+    #[must_use]
+    pub fn same_as(self, other: Sync) -> bool {
+        let every = |sync| match sync {
+            Sync::Always => 0,
+            Sync::Every(every) => every,
+            Sync::Default => SYNC_DEFAULT_NS,
+        };
+        every(self) == every(other)
+    }
+}
+
+impl std::fmt::Display for Sync {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Sync::Always => f.write_str("always"),
+            // nats-server knows no days.
+            Sync::Every(every) if *every >= DAY_NS => write!(f, "{}s", every / 1_000_000_000),
+            Sync::Every(every) => f.write_str(&duration::format(*every)),
+            Sync::Default => f.write_str(&duration::format(SYNC_DEFAULT_NS)),
+        }
+    }
+}
+
 impl ServerConf {
+    /// The text with another `sync_interval`; `None` where it cannot be told what stands there (an `include`, no table
+    /// `jetstream`).
+    #[must_use]
+    pub fn with_sync(&self, sync: Sync) -> Option<String> {
+        let text = self.source.text();
+        let settings = settings(text);
+        let table = settings.iter().rev().find(|s| s.path == ["jetstream"] && s.value == "{")?;
+        let written = settings.iter().rev().find(|setting| {
+            setting.path.len() == 2
+                && setting.path[0] == "jetstream"
+                && matches!(setting.key(), "sync" | "sync_interval")
+        });
+        if self.has_includes {
+            return None;
+        }
+        let line = format!("sync_interval: {sync}");
+        let mut text = text.to_owned();
+        match written {
+            Some(written) => text.replace_range(written.range.clone(), &line),
+            None => {
+                let open = table.range.end + text[table.range.end..].find('{')? + 1;
+                text.insert_str(open, &format!("\n{line}\n"));
+            }
+        }
+        Some(text)
+    }
+
     /// Reads what can be read.
     #[must_use]
     pub fn read(source: Source, found: &mut Vec<Finding>) -> ServerConf {
@@ -47,8 +112,7 @@ impl ServerConf {
             })
         };
         let sync = match of(&["sync", "sync_interval"]) {
-            Some(setting) if setting.value.eq_ignore_ascii_case("always") => Some(Sync::Always),
-            Some(setting) => duration::parse(&setting.value).map(Sync::Every),
+            Some(setting) => Sync::named(&setting.value),
             None if has_includes => None,
             None => Some(Sync::Default),
         };
@@ -291,6 +355,29 @@ mod tests {
         assert_eq!(read("jetstream { store_dir: $STREAMPROOF_STORE\n sync_interval: $SYNC }").0.sync, None);
         assert_eq!(read("jetstream { store_dir: /data }").0.sync, Some(Sync::Default));
         assert!(read("accounts { A { users: [{user: a, password: b}] } }").0.has_accounts);
+    }
+
+    #[test]
+    fn another_sync_interval_is_put_where_it_belongs() {
+        for (text, expected) in [
+            (
+                "jetstream { store_dir: x, sync: 10s }\nport: 1",
+                Some("jetstream { store_dir: x, sync_interval: 2m }\nport: 1"),
+            ),
+            ("jetstream {\n  sync_interval: \"always\"\n}", Some("jetstream {\n  sync_interval: 2m\n}")),
+            (
+                "accounts {}\njetstream: {\n  store_dir: x\n}",
+                Some("accounts {}\njetstream: {\nsync_interval: 2m\n\n  store_dir: x\n}"),
+            ),
+            ("include 'x'\njetstream { store_dir: x }", None),
+            ("jetstream: enabled", None),
+        ] {
+            let changed = read(text).0.with_sync(Sync::Every(120_000_000_000));
+            assert_eq!(changed.as_deref(), expected, "{text}");
+            if let Some(changed) = changed {
+                assert!(read(&changed).0.sync.is_some_and(|sync| sync.same_as(Sync::Default)), "{changed}");
+            }
+        }
     }
 
     #[test]

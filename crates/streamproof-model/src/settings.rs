@@ -8,6 +8,7 @@ use crate::document::{Data, Document, Node};
 use crate::failure::Place;
 use crate::fields::{Field, OLDEST, Shape};
 use crate::finding::{Finding, Rule};
+use crate::server_conf::Sync;
 use crate::shape;
 use crate::version::{Release, Version};
 
@@ -132,10 +133,12 @@ pub struct Accepted {
 /// The server that the files were exported from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exported {
+    /// Its name.
+    pub server: Option<String>,
     /// Its version.
     pub version: Option<Version>,
-    /// Its `sync_interval`, as its monitoring port gave it.
-    pub sync_interval: Option<String>,
+    /// When it syncs, where its monitoring port said it.
+    pub sync_interval: Option<Sync>,
 }
 
 impl Settings {
@@ -199,8 +202,9 @@ impl Settings {
         }
         if let Some(Value::Object(exported)) = map.get("exported") {
             settings.exported = Some(Exported {
+                server: text(exported, "server"),
                 version: version(document, "/exported/version", text(exported, "version"), found),
-                sync_interval: text(exported, "sync_interval"),
+                sync_interval: sync(document, text(exported, "sync_interval"), found),
             });
         }
         for (index, accepted) in map.get("accept").and_then(Value::as_array).into_iter().flatten().enumerate()
@@ -238,6 +242,11 @@ impl Settings {
             }
         }
         settings
+    }
+
+    /// The same wherever it was written.
+    pub(crate) fn without_places(self) -> Settings {
+        Settings { places: BTreeMap::new(), ..self }
     }
 
     /// The streams and consumers that are named, with the places where they are.
@@ -280,7 +289,14 @@ const TOP: &[Field] = &[
         ]),
     ),
     key("accept", Shape::Objects(&[key("name", Shape::Text), key("reason", Shape::Text)])),
-    key("exported", Shape::Object(&[key("version", Shape::Text), key("sync_interval", Shape::Text)])),
+    key(
+        "exported",
+        Shape::Object(&[
+            key("server", Shape::Text),
+            key("version", Shape::Text),
+            key("sync_interval", Shape::Text),
+        ]),
+    ),
     // Read apart, because their keys are names; here so that a typo finds them.
     key("streams", Shape::Labels),
     key("kv", Shape::Labels),
@@ -312,6 +328,21 @@ fn version(
             None
         }
     }
+}
+
+fn sync(document: &Document, text: Option<String>, found: &mut Vec<Finding>) -> Option<Sync> {
+    let text = text?;
+    let sync = Sync::named(&text);
+    if sync.is_none() {
+        let place = document.place("/exported/sync_interval").unwrap_or_else(|| document.source.whole());
+        let message = format!("{text:?} is no interval");
+        found.push(
+            Finding::error(Rule::WrongType, place, message)
+                .label("neither \"always\" nor a time")
+                .help("write \"always\", or a time such as \"2m\""),
+        );
+    }
+    sync
 }
 
 fn port(document: &Document, key: &str, found: &mut Vec<Finding>) -> Option<Port> {

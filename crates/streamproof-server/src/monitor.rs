@@ -5,6 +5,7 @@ use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
 use serde::Deserialize;
+use streamproof_model::server_conf::Sync;
 
 /// What a page gave.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +66,18 @@ pub struct JetStreamConfig {
     /// Whether it flushes to the disk at each write.
     #[serde(default)]
     pub sync_always: bool,
+}
+
+impl JetStreamVarz {
+    /// When it syncs; `None` where JetStream is off, or the page is of a server that does not say it.
+    #[must_use]
+    pub fn sync(&self) -> Option<Sync> {
+        let config = self.config.as_ref()?;
+        if config.sync_always {
+            return Some(Sync::Always);
+        }
+        u64::try_from(config.sync_interval).ok().filter(|every| *every > 0).map(Sync::Every)
+    }
 }
 
 /// Gets a page of the monitoring port, such as `/healthz`; `address` is `127.0.0.1:8222`.

@@ -159,16 +159,37 @@ impl Connect {
     /// Whether the server is on this machine. A server elsewhere is changed only when it was named by flag.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
-        self.url.split(',').all(|url| {
-            let host = url.rsplit_once("://").map_or(url, |(_, rest)| rest);
-            let host = host.rsplit_once('@').map_or(host, |(_, rest)| rest);
-            let host = if let Some(v6) = host.strip_prefix('[') {
-                v6.split(']').next().unwrap_or_default()
-            } else {
-                host.split([':', '/']).next().unwrap_or_default()
-            };
+        self.hosts().iter().all(|(host, _)| {
             host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
         })
+    }
+
+    /// The hosts of the URL, each with its port.
+    pub(crate) fn hosts(&self) -> Vec<(String, u16)> {
+        let of = |url: &str| {
+            let rest = url.trim();
+            let rest = rest.rsplit_once("://").map_or(rest, |(_, rest)| rest);
+            let rest = rest.rsplit_once('@').map_or(rest, |(_, rest)| rest);
+            let rest = rest.split('/').next().unwrap_or_default();
+            let (host, port) = match rest.strip_prefix('[').and_then(|v6| v6.split_once(']')) {
+                Some((v6, port)) => (v6, port.strip_prefix(':')),
+                None => rest.split_once(':').map_or((rest, None), |(host, port)| (host, Some(port))),
+            };
+            let port = port.and_then(|port| port.parse().ok()).unwrap_or(crate::home::DEFAULT_PORT);
+            (host.to_owned(), port)
+        };
+        self.url.split(',').map(of).collect()
+    }
+
+    /// The URL without what a person may have written into it as a secret.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        let of = |url: &str| {
+            let (scheme, rest) = url.split_once("://").map_or(("", url), |(scheme, rest)| (scheme, rest));
+            let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+            if scheme.is_empty() { host.to_owned() } else { format!("{scheme}://{host}") }
+        };
+        self.url.split(',').map(|url| of(url.trim())).collect::<Vec<_>>().join(",")
     }
 
     /// Connects.

@@ -13,4 +13,5 @@ pub mod bench;
 pub mod connect;
 pub mod folder;
 pub mod home;
+pub mod monitoring;
 pub mod proof;

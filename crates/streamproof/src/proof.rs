@@ -6,15 +6,18 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use streamproof_model::document::Source;
 use streamproof_model::failure::{Code, Failure};
 use streamproof_model::op::{FaultKind, Level};
 use streamproof_model::project::Project;
+use streamproof_model::server_conf::{ServerConf, Sync};
 use streamproof_model::version::Version;
 use streamproof_server::acquire::Binary;
 use streamproof_server::{ServerError, Wanted, acquire};
 use streamproof_trial::trial::{self, Length, Options, Outcome, Progress, TrialError};
 use thiserror::Error;
 
+use crate::folder::FolderError;
 use crate::home::{Home, HomeError};
 
 /// What `restart-check` is asked.
@@ -60,6 +63,14 @@ pub enum ProofError {
         /// Where it was looked for.
         runs: PathBuf,
     },
+    /// The `sync_interval` of the server that the files come from has no place in `jetstream.conf`.
+    #[error(
+        "jetstream.conf does not let itself be given the sync_interval {sync} of the server that the files were exported from"
+    )]
+    Sync {
+        /// The interval.
+        sync: Sync,
+    },
     /// Neither a version nor a file.
     #[error("{0:?} is neither a version, such as 2.14.6, nor a file")]
     NoServer(String),
@@ -72,6 +83,7 @@ impl Failure for ProofError {
             ProofError::Trial(error) => error.code(),
             ProofError::NoRun { .. } => Code::InvalidHistory,
             ProofError::NoServer(_) => Code::Usage,
+            ProofError::Sync { .. } => Code::InvalidConfig,
         }
     }
 
@@ -81,6 +93,9 @@ impl Failure for ProofError {
             ProofError::Trial(error) => error.help(),
             ProofError::NoRun { runs, .. } => Some(format!("ls {}", runs.display())),
             ProofError::NoServer(_) => None,
+            ProofError::Sync { sync } => Some(format!(
+                "write `sync_interval: {sync}` into the jetstream table there, or remove it from [exported] in streamproof.toml"
+            )),
         }
     }
 
@@ -116,12 +131,8 @@ impl Home {
         cancel: &AtomicBool,
         progress: impl FnMut(Progress),
     ) -> Result<Outcome, ProofError> {
-        let server_conf = self.folder.config_dir().join("jetstream.conf");
         self.folder.make_state_dir().map_err(HomeError::from)?;
-        let wanted = match &project.settings.version {
-            Some(version) => Wanted::exactly(version.clone()),
-            None => Wanted::pinned(),
-        };
+        let (wanted, project, server_conf) = self.judged(project)?;
         let binary = acquire(&wanted, &self.sources(request.server_bin.as_deref()))
             .map_err(|error| HomeError::from(ServerError::from(error)))?;
         let options = Options {
@@ -137,11 +148,44 @@ impl Home {
             binary,
             upgrade_to: request.upgrade_to.as_deref().map(|text| self.server(text)).transpose()?,
             downgrade_to: request.downgrade_to.as_deref().map(|text| self.server(text)).transpose()?,
-            server_conf: server_conf.is_file().then_some(server_conf),
-            credentials: self.credentials(project)?,
+            server_conf,
+            credentials: self.credentials(&project)?,
             runs: request.out.clone().unwrap_or_else(|| self.runs()),
         };
-        Ok(trial::run(&options, project, cancel, progress)?)
+        Ok(trial::run(&options, &project, cancel, progress)?)
+    }
+
+    /// The server that is judged: of the version that `streamproof.toml` asks for, else of the one that the files were exported
+    /// from, and with its `sync_interval`.
+    fn judged(&self, project: &Project) -> Result<(Wanted, Project, Option<PathBuf>), ProofError> {
+        let mut project = project.clone();
+        let exported = project.settings.exported.clone();
+        let version = exported.as_ref().and_then(|exported| exported.version.clone());
+        let wanted = match project.settings.version.clone().or(version) {
+            Some(version) => Wanted::exactly(version),
+            None => Wanted::pinned(),
+        };
+        let written = self.folder.config_dir().join("jetstream.conf");
+        let written = written.is_file().then_some(written);
+        let Some(sync) = exported.and_then(|exported| exported.sync_interval) else {
+            return Ok((wanted, project, written));
+        };
+        let said = project.server_conf.as_ref().map_or(Some(Sync::Default), |conf| conf.sync);
+        if said.is_some_and(|said| said.same_as(sync)) {
+            return Ok((wanted, project, written));
+        }
+        let text = match &project.server_conf {
+            Some(conf) => conf.with_sync(sync).ok_or(ProofError::Sync { sync })?,
+            None => {
+                format!("jetstream {{\n    store_dir: $STREAMPROOF_STORE\n    sync_interval: {sync}\n}}\n")
+            }
+        };
+        let file = self.folder.state_dir().join("exported.conf");
+        std::fs::write(&file, &text).map_err(|source| {
+            HomeError::from(FolderError::Io { action: "write", path: file.clone(), source })
+        })?;
+        project.server_conf = Some(ServerConf::read(Source::new(file.clone(), text), &mut Vec::new()));
+        Ok((wanted, project, Some(file)))
     }
 
     /// Judges a stored run again: the path of its folder, its id, or the end of its id; `last` is the newest.

@@ -3,9 +3,12 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
+use streamproof::model::exported::record;
 use streamproof::model::failure::Code;
 use streamproof::model::plan::Observed;
 use streamproof::model::plan::{Options, Plan, Role as PlanRole, render};
+use streamproof::model::settings::Exported;
+use streamproof::monitoring;
 use streamproof::provision::{self, Allow, Js};
 
 use super::session::{Reached, Session, wait};
@@ -133,7 +136,7 @@ pub(crate) fn export(session: &Session<'_>, flags: &ExportFlags) -> Result<Done,
         let js = session.js(&reached.connect).await?;
         provision::observe(&js).await.map_err(Problem::of)
     })?;
-    let export = provision::export(&observed, flags.full);
+    let mut export = provision::export(&observed, flags.full);
     let to = flags.to.clone().unwrap_or_else(|| session.shown());
     let mut same = Vec::new();
     let mut fresh = Vec::new();
@@ -157,6 +160,27 @@ pub(crate) fn export(session: &Session<'_>, flags: &ExportFlags) -> Result<Done,
         )
         .help("nothing was written; --force overwrites them, --to DIR writes elsewhere"));
     }
+    let exported =
+        if reached.ours { None } else { Some(seen(&reached, flags, &observed, &mut export.notes)) };
+    if let Some(exported) = &exported {
+        let path = to.join("streamproof.toml");
+        let there = std::fs::read_to_string(&path).unwrap_or_default();
+        match record(&there, exported) {
+            Some(text) if text == there => same.push(path),
+            Some(text) => fresh.push((path, text)),
+            None => export.notes.push(format!(
+                "{} has an `exported` of its own form: the server was not recorded in it",
+                path.display()
+            )),
+        }
+        if let (Some(asked), Some(found)) = (&project.settings.version, &exported.version)
+            && asked != found
+        {
+            export.notes.push(format!(
+                "streamproof.toml asks for version {asked}: restart-check judges that one, not this server's {found}"
+            ));
+        }
+    }
     let mut shown = String::new();
     for (path, text) in fresh.iter().chain(&differ) {
         write_whole(path, text)?;
@@ -165,12 +189,43 @@ pub(crate) fn export(session: &Session<'_>, flags: &ExportFlags) -> Result<Done,
     for note in &export.notes {
         session.out.note(note);
     }
-    session
-        .out
-        .note("not seen through the API: the server's own configuration (sync_interval, limits, accounts)");
     shown.push_str(&format!("{} written, {} the same already\n", fresh.len() + differ.len(), same.len()));
     let written: Vec<_> = fresh.iter().chain(&differ).map(|(path, _)| path).collect();
-    Ok(Done::new(shown, json!({ "folder": to, "written": written, "same": same, "notes": export.notes })))
+    let server = exported.map(|exported| {
+        json!({
+            "name": exported.server,
+            "version": observed.server.version,
+            "sync_interval": exported.sync_interval.map(|sync| sync.to_string()),
+        })
+    });
+    Ok(Done::new(
+        shown,
+        json!({ "folder": to, "written": written, "same": same, "server": server, "notes": export.notes }),
+    ))
+}
+
+/// What is to be recorded of a server that is not ours; what of it could not be seen is said.
+fn seen(reached: &Reached, flags: &ExportFlags, observed: &Observed, notes: &mut Vec<String>) -> Exported {
+    let server = &observed.server;
+    let version = server.version.parse().ok();
+    if version.is_none() {
+        notes.push(format!("its version, {:?}, is none that is known: it was not recorded", server.version));
+    }
+    let monitored = monitoring::find(&reached.connect, &server.id, flags.monitor.as_deref());
+    let sync_interval = match &monitored {
+        Ok(monitored) => monitored.varz.jetstream.sync(),
+        Err(tried) => {
+            notes.push(format!(
+                "not seen: its sync settings, for its monitoring port was not found ({tried}); --monitor HOST:PORT names it"
+            ));
+            None
+        }
+    };
+    if monitored.is_ok() && sync_interval.is_none() {
+        notes.push("not seen: its sync settings, for its monitoring port does not say them".to_owned());
+    }
+    notes.push("not seen: the rest of the server's own configuration (accounts, limits, cluster)".to_owned());
+    Exported { server: Some(server.name.clone()), version, sync_interval }
 }
 
 fn named(plan: &mut Plan, reached: &Reached) {

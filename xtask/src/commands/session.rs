@@ -26,6 +26,8 @@ pub(crate) struct Session<'a> {
 /// A server that was chosen.
 pub(crate) struct Reached {
     pub(crate) connect: Connect,
+    /// Whether it is the one that `up` started.
+    pub(crate) ours: bool,
 }
 
 impl<'a> Session<'a> {
@@ -112,7 +114,7 @@ impl<'a> Session<'a> {
             connect.tlscert.clone_from(&flags.tlscert);
             connect.tlskey.clone_from(&flags.tlskey);
         }
-        Ok(Reached { connect })
+        Ok(Reached { connect, ours: flags.server.is_none() && flags.context.is_none() })
     }
 
     /// A connection for raw requests.
