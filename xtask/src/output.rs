@@ -85,6 +85,12 @@ impl Out {
         paint(self.colour_out, role, text)
     }
 
+    /// How stdout is drawn on: how wide, where it is a terminal, and whether with colours.
+    pub(crate) fn screen(&self) -> (Option<usize>, bool) {
+        let size = terminal_size::terminal_size_of(std::io::stdout());
+        (size.map(|(width, _)| usize::from(width.0)), self.colour_out)
+    }
+
     /// Shows what is being waited for, on a terminal only.
     pub(crate) fn doing(&self, text: &str) {
         if self.quiet || !std::io::stderr().is_terminal() {

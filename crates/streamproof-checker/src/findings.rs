@@ -45,12 +45,20 @@ struct Planted {
 }
 
 /// Everything found so far.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Findings {
     pub(crate) kinds: BTreeMap<Kind, Entry>,
     /// The fault that what is found now is put down to, and when it began.
     pub(crate) fault: Option<(FaultKind, u64)>,
+    /// How many examples are kept of each kind.
+    pub(crate) examples_max: usize,
     planted: Vec<Planted>,
+}
+
+impl Default for Findings {
+    fn default() -> Self {
+        Self { kinds: BTreeMap::new(), fault: None, examples_max: EXAMPLES_MAX, planted: Vec::new() }
+    }
 }
 
 impl Findings {
@@ -81,7 +89,7 @@ impl Findings {
             row,
         });
         entry.count += 1;
-        if entry.examples.len() < EXAMPLES_MAX {
+        if entry.examples.len() < self.examples_max {
             let mut example = example();
             example.seq = example.seq.or(seq);
             entry.examples.push(example);

@@ -63,6 +63,13 @@ impl<'a> Checker<'a> {
         Self { world: world::World::new(context) }
     }
 
+    /// Keeps so many examples of each finding, instead of [`EXAMPLES_MAX`].
+    #[must_use]
+    pub fn with_examples(mut self, most: usize) -> Self {
+        self.world.findings.examples_max = most;
+        self
+    }
+
     /// Takes the next operation.
     pub fn take(&mut self, operation: &Op) {
         self.world.take(operation);

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use streamproof_checker::{Context, Verdict};
+use streamproof_checker::Context;
 use streamproof_model::op::FaultKind;
 
 use crate::target::NotProven;
@@ -40,6 +40,9 @@ pub struct Record {
     pub ended: bool,
     /// How long it took, in ms.
     pub took_ms: u64,
+    /// The command that does it again.
+    #[serde(default)]
+    pub repeat: String,
 }
 
 /// A nats-server that a run used.
@@ -148,14 +151,6 @@ impl Archive {
             let text = format!("run.json has format {}, this streamproof reads {FORMAT}", record.format);
             Err(io::Error::new(io::ErrorKind::InvalidData, text))
         }
-    }
-
-    /// Writes what it came to.
-    ///
-    /// # Errors
-    /// If it cannot be written.
-    pub fn write_verdict(&self, verdict: &Verdict) -> io::Result<()> {
-        write_json(&self.folder.join("verdict.json"), verdict)
     }
 }
 

@@ -18,8 +18,10 @@ use crate::archive::{Archive, Record, ServerRecord, write_json};
 use crate::budget;
 use crate::controls::run_controls;
 use crate::group::{Group, groups};
-use crate::judge::{JudgeError, judge};
+use crate::judge::{JudgeError, judge, judge_and};
 use crate::nemesis::Arsenal;
+use crate::report::build::{self, Recoveries};
+use crate::report::{Report, files, repeat};
 use crate::run::{CaseError, Setup, run_case};
 use crate::seed::Seed;
 use crate::target::{NotProven, targets};
@@ -85,6 +87,8 @@ pub struct Outcome {
     pub verdict: Verdict,
     /// What was run.
     pub record: Record,
+    /// What it came to, as it is told; also in the run's folder.
+    pub report: Report,
     /// The run's folder.
     pub folder: PathBuf,
 }
@@ -233,6 +237,7 @@ pub fn run(
         cases: 0,
         ended: false,
         took_ms: 0,
+        repeat: repeat::command(options),
     };
     archive.write_record(&record).map_err(io("write", archive.folder()))?;
     let cancelled = |error: TrialError| match error {
@@ -245,6 +250,7 @@ pub fn run(
         .map_err(|error| cancelled(error.into()))?;
     let mut search = Search::new(groups(&targets), &faults, options);
     let mut verdicts: Vec<Verdict> = Vec::new();
+    let mut recoveries = Recoveries::default();
     let (mut restarts, mut violations) = (0, 0);
     progress(Progress { cases: 0, restarts, violations, elapsed: began.elapsed() });
     while let Some(next) = search.next(began.elapsed()) {
@@ -267,7 +273,7 @@ pub fn run(
                 return Err(cancelled(error.into()));
             }
         };
-        let verdict = judge(&archive.history(number), &of_case)?;
+        let verdict = judge_and(&archive.history(number), &of_case, |op| recoveries.take(op))?;
         if stuck || !matches!(verdict.verdict, Overall::Pass | Overall::Accepted) {
             // What the server said of it belongs to the finding; a log that cannot be copied takes nothing from it.
             fs::copy(server.log_path(), archive.log(number)).ok();
@@ -281,8 +287,7 @@ pub fn run(
     record.ended = true;
     record.took_ms = began.elapsed().as_millis() as u64;
     archive.write_record(&record).map_err(io("write", archive.folder()))?;
-    let verdict = conclude(&archive, &record, verdicts)?;
-    Ok(Outcome { verdict, record, folder: archive.folder().to_owned() })
+    conclude(&archive, record, &verdicts, &recoveries)
 }
 
 /// Judges a stored run again.
@@ -293,14 +298,19 @@ pub fn judge_again(folder: &Path) -> Result<Outcome, TrialError> {
     let archive = Archive::open(folder);
     let record = archive.record().map_err(io("read the run in", folder))?;
     let of_case = Context { asked: Vec::new(), ..record.context.clone() };
+    let mut recoveries = Recoveries::default();
     let verdicts = (1..=record.cases)
-        .map(|number| judge(&archive.history(number), &of_case))
+        .map(|number| judge_and(&archive.history(number), &of_case, |op| recoveries.take(op)))
         .collect::<Result<Vec<_>, _>>()?;
-    let verdict = conclude(&archive, &record, verdicts)?;
-    Ok(Outcome { verdict, record, folder: folder.to_owned() })
+    conclude(&archive, record, &verdicts, &recoveries)
 }
 
-fn conclude(archive: &Archive, record: &Record, cases: Vec<Verdict>) -> Result<Verdict, TrialError> {
+fn conclude(
+    archive: &Archive,
+    record: Record,
+    cases: &[Verdict],
+    recoveries: &Recoveries,
+) -> Result<Outcome, TrialError> {
     let of_controls = judge(&archive.controls(), &Context::default())?;
     let mut missing: Vec<streamproof_checker::NotProven> = record.missing.iter().map(note).collect();
     if !record.ended {
@@ -310,9 +320,11 @@ fn conclude(archive: &Archive, record: &Record, cases: Vec<Verdict>) -> Result<V
         });
     }
     let run = Run { id: &record.id, seed: record.seed, controls: controls(&of_controls), missing: &missing };
-    let verdict = merge(run, cases, &record.context);
-    archive.write_verdict(&verdict).map_err(io("write", archive.folder()))?;
-    Ok(verdict)
+    let verdict = merge(run, cases.iter().cloned(), &record.context);
+    let folder = archive.folder().to_owned();
+    let report = build::build(archive, &record, verdict.clone(), cases, recoveries)?;
+    files::write(&folder, &report).map_err(io("write", &folder))?;
+    Ok(Outcome { verdict, record, report, folder })
 }
 
 fn note(note: &NotProven) -> streamproof_checker::NotProven {

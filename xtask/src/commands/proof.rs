@@ -5,12 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use serde_json::json;
 use streamproof::model::duration;
 use streamproof::model::failure::Code;
 use streamproof::model::op::{FaultKind, Level};
 use streamproof::proof::{self, Request};
-use streamproof::trial::summary::summary;
+use streamproof::trial::report::terminal::{self, Screen};
 use streamproof::trial::trial::Outcome;
 
 use super::session::Session;
@@ -46,25 +45,24 @@ pub(crate) fn restart_check(session: &Session<'_>, flags: &RestartCheckFlags) ->
             ));
         })
         .map_err(Problem::of)?;
-    done(&outcome)
+    Ok(done(session, &outcome))
 }
 
 pub(crate) fn report(session: &Session<'_>, flags: &ReportFlags) -> Result<Done, Problem> {
     let outcome = session.home.report(&flags.run).map_err(Problem::of)?;
-    done(&outcome)
+    Ok(done(session, &outcome))
 }
 
 /// The verdict as the command's answer, with the status that goes with it.
-fn done(outcome: &Outcome) -> Result<Done, Problem> {
-    let folder = short(&outcome.folder);
-    let mut data = serde_json::to_value(&outcome.verdict)
-        .map_err(|error| Problem::new(Code::Internal, format!("the verdict is no JSON: {error}")))?;
-    data["folder"] = json!(outcome.folder);
-    let done = Done::new(summary(&outcome.verdict, &outcome.record, &folder), data);
-    Ok(match proof::code(outcome.verdict.verdict) {
+fn done(session: &Session<'_>, outcome: &Outcome) -> Done {
+    let (width, colour) = session.out.screen();
+    let mut report = outcome.report.clone();
+    report.folder = short(&outcome.folder);
+    let done = Done::new(terminal::render(&report, Screen { width, colour }), outcome.report.document());
+    match proof::code(outcome.verdict.verdict) {
         Some(code) => done.ending(code),
         None => done,
-    })
+    }
 }
 
 /// A path as it is best shown from here.

@@ -1,0 +1,18 @@
+//! The files of a report, beside the histories in the folder of the run.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use super::{Report, junit, markdown};
+use crate::archive::write_json;
+
+/// Writes all of them: `verdict.json`, `junit.xml` and `summary.md`.
+///
+/// # Errors
+/// If one cannot be written.
+pub fn write(folder: &Path, report: &Report) -> io::Result<()> {
+    write_json(&folder.join("verdict.json"), &report.document())?;
+    fs::write(folder.join("junit.xml"), junit::render(report))?;
+    fs::write(folder.join("summary.md"), markdown::render(report))
+}
