@@ -276,12 +276,12 @@ impl Image {
         match (mode, replaced) {
             (RenameMode::NoReplace, Some(_)) => return Err(Refusal::Exists),
             (RenameMode::Exchange, None) => return Err(Refusal::NotFound),
+            (_, Some(other)) if other == ino => return Ok(None),
             (RenameMode::Exchange, Some(other)) => {
                 if self.entries(other).is_some() && self.is_below(from_dir, other) {
                     return Err(Refusal::Invalid);
                 }
             }
-            (_, Some(other)) if other == ino => return Ok(None),
             (_, Some(other)) => match (is_dir, self.entries(other)) {
                 (true, None) => return Err(Refusal::NotDir),
                 (false, Some(_)) => return Err(Refusal::IsDir),

@@ -7,6 +7,7 @@
 //!
 //! The core is pure: no files but in [`disk`] and [`explore`], no clock, no randomness but a seed.
 
+mod allowed;
 pub mod content;
 pub mod cuts;
 pub mod disk;
@@ -17,13 +18,18 @@ mod ext4;
 pub mod fuse;
 pub mod image;
 pub mod log;
+#[cfg(all(any(feature = "fuse", feature = "real"), target_os = "linux"))]
+mod mounts;
 pub mod notation;
 mod posix;
 pub mod profile;
+#[cfg(all(feature = "real", target_os = "linux"))]
+pub mod real;
 pub mod seed;
 pub mod state;
 pub mod tree;
 
+pub use allowed::{allows, allows_xfs};
 pub use cuts::{Budget, CrashState, cuts, states};
 pub use disk::{load, materialise};
 pub use error::CrashFsError;

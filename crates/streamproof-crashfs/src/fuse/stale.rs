@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use rustix::mount::{UnmountFlags, unmount};
 
 use crate::error::CrashFsError;
+use crate::mounts::mounts;
 
 /// The file system's name; what is mounted from it carries it with the process id of its owner.
 pub(super) const SUBTYPE: &str = "streamproof-crashfs";
@@ -58,15 +59,4 @@ pub(super) fn detach(mountpoint: &Path) -> Result<(), CrashFsError> {
         }
         Err(e) => Err(busy(e.into())),
     }
-}
-
-/// Mount points and sources, from /proc/self/mountinfo (proc_pid_mountinfo(5): fields 5 and, after the dash, 2).
-fn mounts() -> Vec<(PathBuf, String)> {
-    let text = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let line = |line: &str| {
-        let (left, right) = line.split_once(" - ")?;
-        let mountpoint = left.split(' ').nth(4)?.replace("\\040", " ");
-        Some((PathBuf::from(mountpoint), right.split(' ').nth(1)?.to_owned()))
-    };
-    text.lines().filter_map(line).collect()
 }

@@ -3,9 +3,13 @@
 
 #[cfg(all(feature = "fuse", target_os = "linux"))]
 mod fuse;
-#[cfg(all(feature = "fuse", target_os = "linux"))]
+#[cfg(all(feature = "real", target_os = "linux"))]
+mod kernel;
+#[cfg(all(any(feature = "fuse", feature = "real"), target_os = "linux"))]
 mod nats;
 mod profiles;
+#[cfg(all(feature = "real", target_os = "linux"))]
+mod real;
 #[cfg(all(feature = "fuse", target_os = "linux"))]
 mod server;
 #[cfg(all(feature = "fuse", target_os = "linux"))]
