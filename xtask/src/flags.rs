@@ -164,6 +164,9 @@ pub(crate) struct UpFlags {
     /// A nats-server to use instead of the pinned one
     #[arg(long, value_name = "PATH", env = "STREAMPROOF_SERVER_BIN")]
     pub(crate) server_bin: Option<PathBuf>,
+    /// Begin with a copy of this store: the folder that was mounted as another server's data; it is not touched
+    #[arg(long, value_name = "DIR")]
+    pub(crate) import_store: Option<PathBuf>,
     /// How long to wait until the server is ready, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 60, env = "STREAMPROOF_TIMEOUT")]
     pub(crate) timeout: u64,

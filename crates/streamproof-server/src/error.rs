@@ -52,12 +52,12 @@ pub enum ServerError {
         help: String,
     },
     /// The store was last run by a newer server.
-    #[error("the store {} was last run by nats-server {made_by}, which is newer than {version}", store.display())]
+    #[error("the store {} was written by nats-server {made_by}, which is newer than {version}", store.display())]
     StoreNewer {
         /// The store.
         store: PathBuf,
-        /// Who ran it last.
-        made_by: Version,
+        /// Who ran it last, as far as is known: `2.15.1`, `2.14 or newer`.
+        made_by: String,
         /// Who should run it now.
         version: Version,
     },
@@ -194,7 +194,8 @@ impl Failure for ServerError {
             ServerError::Port(conflict) => conflict.help(),
             ServerError::StoreInUse { help, .. } => Some(help.clone()),
             ServerError::StoreNewer { made_by, .. } => Some(format!(
-                "use nats-server {made_by} or newer: an older one can put streams out of service, or not read them at all"
+                "use nats-server {}: an older one can put streams out of service, or not read them at all",
+                if made_by.ends_with("newer") { made_by.clone() } else { format!("{made_by} or newer") }
             )),
             ServerError::Died { log, .. } => Some(format!("the whole log is in {}", log.display())),
             ServerError::NotReady { .. } => {

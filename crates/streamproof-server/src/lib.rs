@@ -13,10 +13,12 @@
 pub mod acquire;
 mod config;
 pub mod container;
+pub mod contents;
 pub mod disk;
 pub mod docker;
 pub mod environment;
 pub mod error;
+pub mod import;
 pub mod monitor;
 pub mod node;
 pub mod pins;
@@ -26,6 +28,7 @@ pub mod processes;
 pub mod ready;
 pub mod scratch;
 mod spawn;
+pub mod stores;
 pub mod tool;
 pub mod wire;
 

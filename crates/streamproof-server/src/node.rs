@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use crate::acquire::Binary;
+use crate::contents::Contents;
 use crate::disk::{Doing, write_whole};
 use crate::error::ServerError;
 use crate::pins::Target;
@@ -21,7 +22,7 @@ use crate::poll::{self, Pace};
 use crate::ready::{self, Asset, Ladder, Ready};
 use crate::spawn::{self, Lifetime, Signal};
 use crate::wire::Credentials;
-use crate::{config, container, ports, processes};
+use crate::{config, container, ports, processes, stores};
 use streamproof_model::version::Version;
 
 /// One node's place: its name, its project, its folder.
@@ -416,18 +417,27 @@ impl Node {
         })
     }
 
-    /// A store that a newer server has run on may be unreadable for an older one, or lose streams to it.
+    /// A store that a newer server has run on may be unreadable for an older one, or lose streams to it. The note says which
+    /// it was; where it is missing, the store's own files tell the release.
     fn check_store(&self, version: &Version) -> Result<(), ServerError> {
         let note = std::fs::read_to_string(self.folder.join(LAST_VERSION)).unwrap_or_default();
-        let Ok(made_by) = note.trim().parse::<Version>() else { return Ok(()) };
-        if (made_by.major, made_by.minor) > (version.major, version.minor) {
-            return Err(ServerError::StoreNewer {
-                store: self.store_dir(),
-                made_by,
-                version: version.clone(),
-            });
+        let newer = |made_by: String| ServerError::StoreNewer {
+            store: self.store_dir(),
+            made_by,
+            version: version.clone(),
+        };
+        if let Ok(made_by) = note.trim().parse::<Version>()
+            && (made_by.major, made_by.minor) > (version.major, version.minor)
+        {
+            return Err(newer(made_by.to_string()));
         }
-        Ok(())
+        if self.store_dir().join("jetstream").is_dir() {
+            let contents = Contents::read(&self.store_dir())?;
+            if contents.is_newer_than(version) {
+                return Err(newer(contents.written_by().unwrap_or_default()));
+            }
+        }
+        stores::check(&self.store_dir())
     }
 
     fn config(&self, file: &Path) -> Result<String, ServerError> {

@@ -9,6 +9,7 @@ use streamproof_model::project::{Options, Project};
 use streamproof_model::settings::Port;
 use streamproof_model::version::Version;
 use streamproof_server::docker;
+use streamproof_server::import::Imported;
 use streamproof_server::node::{Engine, Node, ProjectLock, Running, Start, free_ports};
 use streamproof_server::ready::Ready;
 use streamproof_server::wire::Credentials;
@@ -132,6 +133,8 @@ pub struct UpOptions {
     pub port: Option<String>,
     /// A nats-server to use instead of the pinned one.
     pub server_bin: Option<PathBuf>,
+    /// A store made by something else, to be copied into ours, which is empty.
+    pub import_store: Option<PathBuf>,
     /// How long it may take to become ready.
     pub timeout: Duration,
 }
@@ -145,6 +148,8 @@ pub struct Up {
     pub already: bool,
     /// How it became ready.
     pub ready: Ready,
+    /// What was copied into its store before it was started.
+    pub imported: Option<Imported>,
 }
 
 /// A step of `up` that is done.
@@ -154,6 +159,8 @@ pub enum Progress {
     Engine(Engine, String),
     /// The nats-server was found.
     Binary(Box<Binary>),
+    /// A store was copied into ours.
+    Imported(Imported),
     /// The process was started.
     Started(Running),
 }
@@ -222,8 +229,12 @@ impl Home {
             if asked.is_some_and(|port| port != running.port) {
                 return Err(HomeError::OtherPort { running: running.port, asked: asked.unwrap_or_default() });
             }
+            if let Some(from) = options.import_store.as_deref().filter(|from| !self.node.has_imported(from)) {
+                let what = format!("a store, whose server runs; {} was not imported", from.display());
+                return Err(ServerError::AlreadyExists { path: self.node.store_dir(), what }.into());
+            }
             let ready = self.node.wait_ready(&running, &credentials, Vec::new(), options.timeout)?;
-            return Ok(Up { running, already: true, ready });
+            return Ok(Up { running, already: true, ready, imported: None });
         }
         let config_file = self.folder.config_dir().join("jetstream.conf");
         if !config_file.is_file() {
@@ -239,6 +250,13 @@ impl Home {
         let binary =
             acquire(&wanted, &self.sources(options.server_bin.as_deref())).map_err(ServerError::from)?;
         progress(Progress::Binary(Box::new(binary.clone())));
+        // One that was begun and not ended is done again, asked for or not: until then there is no store.
+        let mut imported = None;
+        if let Some(from) = options.import_store.clone().or_else(|| self.node.unfinished_import()) {
+            let copied = self.node.import(&from, &binary.version)?;
+            progress(Progress::Imported(copied.clone()));
+            imported = Some(copied).filter(|copied| !copied.already);
+        }
         let (port, monitor_port) = self.ports(project, options.port.as_deref())?;
         let start =
             Start { engine, binary, config_file, port, monitor_port, credentials, timeout: options.timeout };
@@ -247,7 +265,7 @@ impl Home {
         match self.node.wait_ready(&running, &start.credentials, Vec::new(), start.timeout) {
             Ok(ready) => {
                 self.remember_port(running.port, running.monitor_port)?;
-                Ok(Up { running, already: false, ready })
+                Ok(Up { running, already: false, ready, imported })
             }
             Err(error) => {
                 // What this call started and is not usable is not left half alive; the store stays.

@@ -11,12 +11,15 @@ use streamproof::model::plan::Options;
 use streamproof::model::project::Project;
 use streamproof::provision::{self, Allow};
 use streamproof::server::container;
+use streamproof::server::import::Imported;
+use streamproof::server::monitor;
 use streamproof::server::node;
 use streamproof::server::node::{Engine, Node, Running};
 
+use super::look::ASK_BOUND;
 use super::session::{Session, interrupted, wait};
 use crate::flags::{DownFlags, EngineFlag, RestartFlags, UpFlags};
-use crate::output::Done;
+use crate::output::{Done, count, size};
 use crate::problem::Problem;
 
 pub(crate) fn up(session: &Session<'_>, flags: &UpFlags) -> Result<Done, Problem> {
@@ -31,6 +34,7 @@ pub(crate) fn up(session: &Session<'_>, flags: &UpFlags) -> Result<Done, Problem
         },
         port: flags.port.clone(),
         server_bin: flags.server_bin.clone(),
+        import_store: flags.import_store.clone(),
         timeout: Duration::from_secs(flags.timeout),
     };
     if flags.recreate {
@@ -38,6 +42,8 @@ pub(crate) fn up(session: &Session<'_>, flags: &UpFlags) -> Result<Done, Problem
     }
     out.doing("looking for nats-server");
     let up = start(session, &project, &options)?;
+    let imported =
+        up.imported.as_ref().map_or(Value::Null, |imported| recovered(session, imported, &up.running));
     let mut code = None;
     let mut applied = Value::Null;
     if !flags.no_apply {
@@ -82,6 +88,7 @@ pub(crate) fn up(session: &Session<'_>, flags: &UpFlags) -> Result<Done, Problem
             "version": up.ready.version,
             "store": session.home.node.store_dir(),
         }],
+        "imported": imported,
         "apply": applied,
     });
     if flags.foreground {
@@ -115,6 +122,7 @@ fn start(session: &Session<'_>, project: &Project, options: &UpOptions) -> Resul
                 out.step("server", &format!("nats-server {} ({})", binary.version, binary.source));
                 out.doing("starting");
             }
+            Progress::Imported(imported) => out.step("import", &what_was_imported(&imported)),
             Progress::Started(running) => {
                 out.step(
                     "start",
@@ -141,6 +149,53 @@ fn start(session: &Session<'_>, project: &Project, options: &UpOptions) -> Resul
         );
     }
     Ok(up)
+}
+
+fn what_was_imported(imported: &Imported) -> String {
+    if imported.already {
+        return format!("{} was imported before; nothing was copied", imported.from.display());
+    }
+    let contents = &imported.contents;
+    let written =
+        contents.written_by().map(|by| format!(", written by nats-server {by}")).unwrap_or_default();
+    format!(
+        "{}: {}, {}, {} in {}{written}",
+        imported.from.display(),
+        count(contents.streams.len() as u64, "stream"),
+        count(contents.consumers() as u64, "consumer"),
+        size(contents.bytes),
+        count(contents.files, "file")
+    )
+}
+
+/// What the server made of an imported store, held against what lay in it.
+fn recovered(session: &Session<'_>, imported: &Imported, running: &Running) -> Value {
+    let contents = &imported.contents;
+    let page = monitor::get(&running.monitor_address(), "/jsz?accounts=true&streams=true", ASK_BOUND);
+    let page: Value = page.ok().and_then(|page| serde_json::from_str(&page.body).ok()).unwrap_or_default();
+    let seen: Vec<&str> = page["account_details"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .flat_map(|account| account["stream_detail"].as_array().into_iter().flatten())
+        .filter_map(|stream| stream["name"].as_str())
+        .collect();
+    let messages = page["messages"].as_u64();
+    let held = messages.map(|n| format!(", {}", count(n, "message"))).unwrap_or_default();
+    session.out.step("recovered", &format!("{}{held}", count(seen.len() as u64, "stream")));
+    for stream in contents.streams.iter().filter(|stream| !seen.contains(&stream.name.as_str())) {
+        session.out.warn(format!(
+            "the server did not recover the stream {} of account {}; see: cargo xtask logs",
+            stream.name, stream.account
+        ));
+    }
+    json!({
+        "from": imported.from,
+        "streams": contents.streams,
+        "messages": messages,
+        "recovered": seen,
+        "written_by": contents.written_by(),
+    })
 }
 
 /// A node that runs, in a few words.
@@ -218,12 +273,8 @@ pub(crate) fn restart(session: &Session<'_>, flags: &RestartFlags) -> Result<Don
         session.home.node.stop(Duration::from_secs(20)).map_err(Problem::of)?;
         session.out.step("stopped", &format!("pid {}", before.pid));
     }
-    let options = UpOptions {
-        engine: Some(before.engine),
-        port: None,
-        server_bin: None,
-        timeout: Duration::from_secs(60),
-    };
+    let options =
+        UpOptions { engine: Some(before.engine), timeout: Duration::from_secs(60), ..UpOptions::default() };
     let up = start(session, &project, &options)?;
     Ok(Done::new(up.running.url(), restarted(&before, &up.running, flags.kill)))
 }

@@ -17,7 +17,8 @@ use crate::flags::{EnvFlags, InfoFlags, LogsFlags, NatsFlags, ShellSyntax, Statu
 use crate::output::{Done, Role, columns, size};
 use crate::problem::Problem;
 
-const ASK_BOUND: Duration = Duration::from_secs(2);
+/// How long a monitoring page may take.
+pub(crate) const ASK_BOUND: Duration = Duration::from_secs(2);
 
 pub(crate) fn status(session: &Session<'_>, flags: &StatusFlags) -> Result<Done, Problem> {
     let out = session.out;

@@ -5,6 +5,7 @@
 mod bench;
 mod elsewhere;
 mod help;
+mod import;
 mod pinned;
 mod proof;
 mod recipe;

@@ -16,7 +16,7 @@ impl Project {
         Self::on("process")
     }
 
-    fn on(engine: &'static str) -> Self {
+    pub(crate) fn on(engine: &'static str) -> Self {
         let project = Self { dir: tempfile::tempdir().unwrap(), engine };
         let made = project.run(&["init", project.dir.path().to_str().unwrap()]);
         assert!(made.status.success(), "{made:?}");
@@ -61,7 +61,7 @@ impl Drop for Project {
 }
 
 /// Whether a Docker engine answers; where one is required it has to.
-fn docker_answers() -> bool {
+pub(crate) fn docker_answers() -> bool {
     let answers = streamproof::server::docker::engine_version();
     let required =
         std::env::var("STREAMPROOF_REQUIRE").is_ok_and(|list| list.split(',').any(|one| one == "docker"));
@@ -77,7 +77,7 @@ fn print_skip(why: &str) {
     println!("skipped: {why}");
 }
 
-fn docker(args: &[&str]) -> String {
+pub(crate) fn docker(args: &[&str]) -> String {
     let out = Command::new("docker").args(args).output().unwrap();
     String::from_utf8_lossy(&out.stdout).trim().to_owned()
 }
