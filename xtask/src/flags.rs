@@ -107,8 +107,8 @@ pub(crate) enum Command {
     Logs(LogsFlags),
     /// NATS_URL and what else a shell needs, to be evaluated
     Env(EnvFlags),
-    /// Check every precondition, each with its fix; changes nothing
-    Doctor,
+    /// Check every precondition, each with its fix; or, with --server, what is wrong with a server. Changes nothing
+    Doctor(DoctorFlags),
     /// The store directory as a tree, with what each part is
     Files,
     /// Stream and consumer info
@@ -217,6 +217,15 @@ pub(crate) enum ShellSyntax {
     Fish,
     Pwsh,
     Dotenv,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DoctorFlags {
+    /// Where the server's monitoring port is (default: 8222 on its host, or as far from the client port as 8222 from 4222)
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) monitor: Option<String>,
+    #[command(flatten)]
+    pub(crate) server: ServerFlags,
 }
 
 #[derive(Debug, Args)]

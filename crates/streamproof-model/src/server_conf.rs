@@ -221,11 +221,7 @@ fn settings(text: &str) -> Vec<Setting> {
         match token {
             Token::Open('{') => {
                 if let Some((name, start)) = &key {
-                    let path = tables
-                        .iter()
-                        .map(|table| table.clone().unwrap_or_default())
-                        .chain([name.clone()])
-                        .collect();
+                    let path = path(&tables, name);
                     found.push(Setting { path, value: "{".to_owned(), range: *start..start + name.len() });
                 }
                 tables.push(key.take().map(|(key, _)| key));
@@ -245,14 +241,20 @@ fn settings(text: &str) -> Vec<Setting> {
             Token::Word(word, range) => match key.take() {
                 None => key = Some((word.to_ascii_lowercase(), range.start)),
                 Some((name, start)) => {
-                    let path =
-                        tables.iter().map(|table| table.clone().unwrap_or_default()).chain([name]).collect();
+                    let path = path(&tables, &name);
                     found.push(Setting { path, value: word, range: start..range.end });
                 }
             },
         }
     }
     found
+}
+
+/// The tables around a key, and the key. Nobody asks for what is deeper than two: the path of a key in ten thousand tables would
+/// be as long.
+fn path(tables: &[Option<String>], key: &str) -> Vec<String> {
+    let outer = tables.iter().take(2).map(|table| table.clone().unwrap_or_default());
+    outer.chain([key.to_owned()]).collect()
 }
 
 enum Token {

@@ -52,6 +52,23 @@ pub struct JetStreamVarz {
     /// Its configuration; none where JetStream is off.
     #[serde(default)]
     pub config: Option<JetStreamConfig>,
+    /// What it uses.
+    #[serde(default)]
+    pub stats: Option<JetStreamStats>,
+}
+
+/// The usage in the JetStream part of `/varz`, in bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(default)]
+pub struct JetStreamStats {
+    /// In memory.
+    pub memory: u64,
+    /// On the disk.
+    pub storage: u64,
+    /// Reserved in memory, by streams with `max_bytes`.
+    pub reserved_memory: u64,
+    /// Reserved on the disk, by streams with `max_bytes`.
+    pub reserved_storage: u64,
 }
 
 /// The configuration in the JetStream part of `/varz`.
@@ -66,6 +83,12 @@ pub struct JetStreamConfig {
     /// Whether it flushes to the disk at each write.
     #[serde(default)]
     pub sync_always: bool,
+    /// The most that it may keep in memory, in bytes.
+    #[serde(default)]
+    pub max_memory: i64,
+    /// The most that it may keep on the disk, in bytes.
+    #[serde(default)]
+    pub max_storage: i64,
 }
 
 impl JetStreamVarz {

@@ -10,8 +10,10 @@ pub use streamproof_server as server;
 pub use streamproof_trial as trial;
 
 pub mod bench;
+pub mod checkup;
 pub mod connect;
 pub mod folder;
 pub mod home;
 pub mod monitoring;
 pub mod proof;
+pub mod store;
