@@ -229,28 +229,25 @@ impl Node {
         }
     }
 
+    /// The server that holds the lock. It may have been started this very moment and be without a command line still, or be
+    /// ending (one that was killed keeps its lock until the kernel is done with it), so both are looked at more than once.
     fn process(&self) -> Result<Option<Running>, ServerError> {
         let lock_path = self.folder.join("LOCK");
         if !lock_path.exists() {
             return Ok(None);
         }
         let lock = open_lock(&lock_path)?;
-        if lock.try_lock().is_ok() {
-            return Ok(None);
-        }
-        Ok(Some(self.holder()?))
-    }
-
-    /// The server that holds the lock. It may have been started this very moment, so it is looked for more than once.
-    fn holder(&self) -> Result<Running, ServerError> {
         let found = poll::until(Pace::QUICK, Duration::from_secs(2), || {
+            if lock.try_lock().is_ok() {
+                return Ok(None);
+            }
             let pid =
                 processes::with_config(&self.config_path()).ok_or("no process names its configuration")?;
             let words = processes::one(pid).ok_or("it has just ended")?.words;
             let port = |flag: &str| words.iter().skip_while(|word| *word != flag).nth(1)?.parse::<u16>().ok();
             match (port("-p"), port("-m")) {
                 (Some(port), Some(monitor_port)) => {
-                    Ok(Running { engine: Engine::Process, pid, port, monitor_port })
+                    Ok(Some(Running { engine: Engine::Process, pid, port, monitor_port }))
                 }
                 _ => Err("its command line names no ports"),
             }
