@@ -9,6 +9,9 @@ pub mod files;
 pub mod junit;
 pub mod life;
 pub mod markdown;
+pub mod page;
+pub mod plots;
+pub mod power;
 pub mod repeat;
 pub mod scene;
 pub mod terminal;
@@ -22,6 +25,7 @@ use streamproof_checker::{Accept, Blame, Cell, Finding, Overall, Verdict};
 use streamproof_model::op::FaultKind;
 
 use crate::archive::{Record, ServerRecord};
+use power::PowerCut;
 use scene::{Life, Recovery, Scene};
 
 /// What was tried, and so what is untouched. Every report begins with it.
@@ -80,6 +84,8 @@ pub struct Report {
     pub life: Option<Life>,
     /// How long the server took to come back.
     pub recoveries: Vec<Recovery>,
+    /// Power cuts, where any were tried.
+    pub power_cut: Option<PowerCut>,
     /// How to repeat a failure in few steps, as `reproduce.md` has it.
     pub reproduce: Option<String>,
 }
@@ -110,6 +116,7 @@ impl Report {
             more_scenes: 0,
             life: None,
             recoveries: Vec::new(),
+            power_cut: None,
             reproduce: None,
         }
     }

@@ -61,7 +61,17 @@ fn a_proof_ends_with_0_and_can_be_read_by_people_and_by_scripts() {
     assert_eq!(data["faults"][0]["target"], "ORDERS");
     assert!(data["not_proven"].as_array().unwrap().iter().any(|note| note["what"] == "power loss"));
 
+    // What is left in the folder says the same, also after it was judged again.
+    let folder = Path::new(data["folder"].as_str().unwrap());
+    let stored =
+        || serde_json::from_slice::<Value>(&std::fs::read(folder.join("verdict.json")).unwrap()).unwrap();
+    let page = || std::fs::read_to_string(folder.join("report.html")).unwrap();
+    assert_eq!(stored(), *data);
+    let before = page();
+    assert!(before.contains("What became of every publish") && before.contains("ORDERS"));
     let report = xtask(dir.path(), &["report", "last"]);
+    assert_eq!((stored(), page()), (data.clone(), before));
+    assert!(folder.join("junit.xml").is_file() && folder.join("summary.md").is_file());
     let text = String::from_utf8_lossy(&report.stdout).into_owned();
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(report.status.code(), Some(0), "{text}");

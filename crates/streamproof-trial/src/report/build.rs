@@ -1,5 +1,6 @@
 //! Builds a report from the folder of a run and its verdict: reads again the few histories that the plots are of.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -109,13 +110,14 @@ pub fn build(
 
 /// Every stream, and the case that shows most of it: where the worst was found, or else the first. Worst first.
 fn streams(cases: &[Verdict]) -> Vec<(String, u32)> {
+    // Of what weighs the same, the most: that shows best.
     let mut streams: BTreeMap<&str, (Option<_>, u32)> = BTreeMap::new();
     for (number, case) in (1..).zip(cases) {
         for cell in &case.faults {
             streams.entry(&cell.target).or_insert((None, number));
         }
         for finding in &case.findings {
-            let order = words::order(finding);
+            let order = (words::order(finding), Reverse(finding.count));
             let known = streams.entry(words::stream_of(&finding.target)).or_insert((Some(order), number));
             if known.0.is_none_or(|least| order < least) {
                 *known = (Some(order), number);

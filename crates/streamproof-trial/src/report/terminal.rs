@@ -80,8 +80,7 @@ pub fn render(report: &Report, screen: Screen) -> String {
     }
     page.flow("", 2, &format!("again: {}", report.repeat), None);
     if !report.folder.is_empty() {
-        let written = format!("written: {}/ summary.md, verdict.json, junit.xml", report.folder);
-        page.flow("", 2, &written, Some(Paint::Strong));
+        page.flow("", 2, &format!("report: {}/report.html", report.folder), Some(Paint::Strong));
     }
     if report.reproduce.is_some() {
         page.flow(

@@ -71,19 +71,19 @@ pub fn sentence(finding: &Finding) -> String {
 pub fn what(finding: &Finding) -> String {
     use Invariant as I;
     let n = finding.count;
-    let acked = match finding.invariant {
-        I::M2 => "message that had been read",
-        _ => "acked message",
+    let lost = || match finding.invariant {
+        I::M2 => format!("{} lost that had been read", count(n, "message")),
+        _ => format!("{} lost", count(n, "acked message")),
     };
     let many = |word: &str| count(n, word);
     let times = || if n == 1 { String::new() } else { format!(" ({n} times)") };
     match (finding.invariant, finding.class.as_str()) {
-        (I::M1 | I::M2, "lost all") => format!("{} lost: the stream was empty", many(acked)),
-        (I::M1 | I::M2, "lost prefix") => format!("{} lost: the oldest of the stream", many(acked)),
-        (I::M1 | I::M2, "lost middle") => format!("{} lost from the middle of the stream", many(acked)),
-        (I::M1 | I::M2, "lost tail") => format!("{} lost: the newest of the stream", many(acked)),
+        (I::M1 | I::M2, "lost all") => format!("{}: the stream was empty", lost()),
+        (I::M1 | I::M2, "lost prefix") => format!("{}: the oldest of the stream", lost()),
+        (I::M1 | I::M2, "lost middle") => format!("{}: from the middle of the stream", lost()),
+        (I::M1 | I::M2, "lost tail") => format!("{}: the newest of the stream", lost()),
         (I::M1 | I::M2, "lost, sequence used again") => {
-            format!("{} lost, their sequences given to others", many(acked))
+            format!("{}: their sequences were given to others", lost())
         }
         (I::M1, class) if class.starts_with("altered") => {
             format!("{} with another {} than was sent", many("message"), class.trim_start_matches("altered "))
@@ -158,10 +158,25 @@ pub fn is_loss(finding: &Finding) -> bool {
     matches!(finding.invariant, Invariant::M1 | Invariant::M2) && finding.class.starts_with("lost")
 }
 
-/// Worst first; what is known comes after what is new.
-pub(crate) fn order(finding: &Finding) -> (u8, bool, u8, Invariant) {
+/// Worst first: by its verdict, by how much it matters to who lost it, and what is new before what is known.
+pub(crate) fn order(finding: &Finding) -> (u8, u8, bool, Invariant) {
     let (weight, invariant) = weight(finding);
-    (rank(finding.verdict), finding.known.is_some(), weight, invariant)
+    (rank(finding.verdict), weight, finding.known.is_some(), invariant)
+}
+
+/// A finding in two or three words, for a cell of a table.
+#[must_use]
+pub fn short(finding: &Finding) -> String {
+    let n = number(finding.count);
+    match (finding.invariant, finding.class.as_str()) {
+        _ if is_loss(finding) => format!("{n} lost"),
+        (Invariant::M1, _) => format!("{n} altered"),
+        (Invariant::C1, _) => format!("{n} came again"),
+        (Invariant::K3, _) => "creation time".to_owned(),
+        (Invariant::A1, class) => class.to_owned(),
+        (_, class) if finding.count == 1 => class.to_owned(),
+        (_, class) => format!("{n} × {class}"),
+    }
 }
 
 /// How heavy a finding is within one verdict: lost messages before anything else, then what else is wrong with messages.
@@ -171,6 +186,7 @@ fn weight(finding: &Finding) -> (u8, Invariant) {
         I::M1 if finding.class.starts_with("lost") => 0,
         I::A1 if finding.class == "not recovered" => 1,
         I::M1 | I::M2 | I::M6 => 2,
+        I::M7 if finding.class.starts_with("returned") => 2,
         I::K1 | I::V1 => 3,
         I::C5 | I::C1 => 4,
         _ => 5,
@@ -288,7 +304,7 @@ mod tests {
     fn numbers_are_read_at_a_glance() {
         assert_eq!([0, 999, 1_000, 1_234_567].map(number), ["0", "999", "1,000", "1,234,567"]);
         assert_eq!(count(1, "acked message"), "1 acked message");
-        assert_eq!(count(2, "message that had been read"), "2 messages that had been read");
+        assert_eq!(count(2, "message whose ack was answered"), "2 messages whose acks were answered");
         assert_eq!(
             [900, 1_500, 20_000, 2_500_000, 180_000_000].map(age),
             ["900 µs", "1.5 ms", "20 ms", "2.5 s", "3.0 min"]

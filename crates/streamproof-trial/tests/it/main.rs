@@ -5,3 +5,4 @@
 mod cases;
 mod report;
 mod trial;
+mod watch;

@@ -1,0 +1,187 @@
+//! What a reader sees first: the verdict, the matrix, the loss window, the life of the first violating message.
+
+use maud::{Markup, html};
+use streamproof_checker::Cell;
+use streamproof_model::op::FaultKind;
+
+use super::{anchor, ms};
+use crate::report::plots::ages;
+use crate::report::scene::Mark;
+use crate::report::{Line, Report, words};
+
+pub(super) fn head(report: &Report) -> Markup {
+    let verdict = &report.verdict;
+    let counts = &verdict.counts;
+    html! {
+        header {
+            p.place { (report.place.sentence()) }
+            h1 {
+                span class=(format!("badge {}", overall(report))) { (verdict.verdict.name()) }
+                " "
+                (without_word(&words::headline(verdict)))
+            }
+            @if verdict.controls.iter().any(|control| !control.found) {
+                p.badge.fail { "No verdict below counts: damage done on purpose was not found as it must be." }
+            }
+            ul.facts {
+                li { b { (words::number(verdict.restarts_verified)) } "restarts verified" }
+                li { b { (words::number(counts.acked)) } "publishes acked" }
+                li { b { (words::number(counts.read_back)) } "messages read back" }
+                li { b { (words::number(counts.delivered)) } "deliveries" }
+                li { b { (format!("{:.1} s", report.took_ms as f64 / 1000.0)) } (words::count(report.cases.into(), "case")) @if !report.ended { " (cut off)" } }
+                li { b { (verdict.server) } "nats-server" }
+                li { b { (verdict.seed) } "seed" }
+            }
+            nav aria-label="Parts of this report" {
+                a href="#matrix" { "Matrix" }
+                a href="#loss" { "Loss window" }
+                @if report.life.is_some() { a href="#life" { "First violation" } }
+                @if !verdict.findings.is_empty() { a href="#found" { "What was found" } }
+                @if !report.scenes.is_empty() { a href="#plots" { "Plots" } }
+                a href="#run" { "Server, seed, command" }
+                a href="#not-proven" { "Not proven" }
+            }
+        }
+    }
+}
+
+/// The class of the badge.
+fn overall(report: &Report) -> &'static str {
+    use streamproof_checker::Overall;
+    match report.verdict.verdict {
+        Overall::SelfCheckFailed => "fail",
+        other => other.name(),
+    }
+}
+
+/// The headline without the word that the badge says.
+fn without_word(headline: &str) -> &str {
+    headline.split_once(": ").map_or(headline, |(_, rest)| rest)
+}
+
+pub(super) fn matrix(report: &Report) -> Markup {
+    let lines = report.lines();
+    let known = FaultKind::ALL.iter().map(|kind| Some(kind.name()));
+    let faults: Vec<Option<&str>> = std::iter::once(None)
+        .chain(known)
+        .filter(|fault| lines.iter().any(|line| line.fault == *fault))
+        .collect();
+    let mut streams: Vec<&str> = Vec::new();
+    for line in &lines {
+        if !streams.contains(&line.target) {
+            streams.push(line.target);
+        }
+    }
+    html! {
+        section id="matrix" aria-labelledby="matrix-title" {
+            h2 id="matrix-title" { "Every stream under every fault" }
+            @if lines.is_empty() { p { "No fault was tried on any stream." } }
+            @else {
+                div.scroll tabindex="0" role="region" aria-label="Matrix of streams and faults" {
+                    table.matrix {
+                        thead { tr { th scope="col" { "Stream" } @for fault in &faults { th scope="col" { (fault.unwrap_or("no fault")) } } } }
+                        tbody {
+                            @for stream in &streams {
+                                tr {
+                                    th scope="row" title=(stream) { (stream) }
+                                    @for fault in &faults {
+                                        (cell(lines.iter().find(|line| line.target == *stream && line.fault == *fault), report))
+                                    }
+                                }
+                            }
+                        }
+                    }
+                }
+                p.dim { "pass: no loss found in so many tries, never safe. unprotected: lost, and never promised by this configuration. accepted: lost, and the project lives with it." }
+            }
+        }
+    }
+}
+
+fn cell(line: Option<&Line<'_>>, report: &Report) -> Markup {
+    let Some(line) = line else { return html! { td.empty { span { "not tried" } } } };
+    let seen = report
+        .verdict
+        .faults
+        .iter()
+        .find(|cell| cell.target == line.target && Some(cell.fault.as_str()) == line.fault);
+    let short = match (line.verdict, line.findings.first()) {
+        (Cell::Fail | Cell::Unprotected | Cell::Accepted, Some(finding)) => words::short(finding),
+        (Cell::Inconclusive, _) => "did not bite".to_owned(),
+        _ => seen.map_or(String::new(), |cell| words::count(cell.bites, "try")),
+    };
+    let told = seen.map_or(line.sentence.clone(), |cell| format!("{}. It bit {}", line.sentence, cell.bite));
+    let inside = html! { b { (line.verdict.name()) } span { (short) } };
+    html! {
+        td class=(line.verdict.name()) title=(told) {
+            @if line.findings.is_empty() { div { (inside) } }
+            @else { a href=(format!("#{}", anchor(line.target, line.fault))) { (inside) } }
+        }
+    }
+}
+
+pub(super) fn loss_window(report: &Report) -> Markup {
+    let lossy = report.verdict.findings.iter().any(words::is_loss);
+    let scene = report
+        .scenes
+        .iter()
+        .find(|scene| scene.ages.as_ref().is_some_and(|ages| ages.lost.is_some()))
+        .or_else(|| report.scenes.iter().find(|scene| scene.ages.is_some()).filter(|_| !lossy));
+    let others = report.verdict.findings.iter().filter(|finding| words::is_loss(finding));
+    html! {
+        section id="loss" aria-labelledby="loss-title" {
+            h2 id="loss-title" { "Loss window" }
+            @if let Some((scene, ages)) = scene.and_then(|scene| Some((scene, scene.ages.as_ref()?))) {
+                p { (upper(&ages::sentence(scene, ages))) "." }
+                (ages::plot(scene, ages))
+            } @else if !lossy {
+                p { "No acked message was found lost." }
+            }
+            @if lossy {
+                p { "All losses of the run:" }
+                ul.plain {
+                    @for finding in others {
+                        li { b { (finding.target) (words::under(finding.fault.as_deref())) } ": " (words::sentence(finding)) }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn upper(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
+}
+
+pub(super) fn life(report: &Report) -> Markup {
+    let Some(life) = &report.life else { return html! {} };
+    html! {
+        section id="life" aria-labelledby="life-title" {
+            h2 id="life-title" { "The first violation: " (life.title) }
+            p.dim { "Case " (life.case) ". Times are since the case began." }
+            ol.life {
+                @for step in &life.steps {
+                    li class=(mark(step.mark)) { time { (ms(step.at)) } span { (step.text) } }
+                }
+            }
+            @if life.hidden > 0 { p.dim { (words::count(life.hidden as u64, "step")) " in the middle are left out; the history has them." } }
+            @if !life.log.is_empty() {
+                details {
+                    summary { "What the server's log says (" (words::count(life.log.len() as u64, "line")) ")" }
+                    pre tabindex="0" { @for line in &life.log { (line) "\n" } }
+                    @if life.more_log > 0 { p.dim { (words::count(life.more_log as u64, "more line")) " in the log of the case." } }
+                }
+            }
+        }
+    }
+}
+
+fn mark(mark: Mark) -> &'static str {
+    match mark {
+        Mark::Plain => "plain",
+        Mark::Fault => "fault",
+        Mark::Good => "good",
+        Mark::Bad => "bad",
+    }
+}
