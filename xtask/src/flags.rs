@@ -149,6 +149,9 @@ pub(crate) struct UpFlags {
     /// Where the server runs; the choice is kept until it is changed
     #[arg(long, value_enum, env = "STREAMPROOF_ENGINE", default_value = "auto")]
     pub(crate) engine: EngineFlag,
+    /// Keep the store in a named volume of Docker's instead of the project's folder; the choice is kept
+    #[arg(long)]
+    pub(crate) volume: bool,
     /// Client port, or `auto` for any free one; remembered
     #[arg(long, value_name = "N|auto", env = "STREAMPROOF_PORT")]
     pub(crate) port: Option<String>,

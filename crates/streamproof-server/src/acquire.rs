@@ -128,6 +128,9 @@ pub enum AcquireError {
     /// The cache cannot be read or written.
     #[error(transparent)]
     Disk(#[from] DiskError),
+    /// The user wanted it to end. What was fetched so far is gone.
+    #[error("interrupted while nats-server was being fetched")]
+    Interrupted,
     /// Another process has been fetching for too long.
     #[error("another streamproof is fetching into {} and did not end within {} s", cache.display(), waited.as_secs())]
     Busy {
@@ -152,6 +155,7 @@ impl Failure for AcquireError {
             AcquireError::Nowhere { .. } => Code::NoServerBinary,
             AcquireError::Disk(disk) => disk.code(),
             AcquireError::Busy { .. } => Code::Locked,
+            AcquireError::Interrupted => Code::Interrupted,
         }
     }
 
@@ -179,7 +183,7 @@ impl Failure for AcquireError {
             AcquireError::Nowhere { version, only: None, offline: true, .. } => {
                 Some(format!("fetch it once while there is a network: cargo xtask fetch {version}"))
             }
-            AcquireError::Nowhere { .. } => None,
+            AcquireError::Nowhere { .. } | AcquireError::Interrupted => None,
             AcquireError::Disk(disk) => disk.help(),
             AcquireError::Busy { .. } => Some("wait for it to end, then try again".to_owned()),
         }

@@ -1,7 +1,8 @@
 //! The persistent server as a container, through the `docker` client: made, found again by its name and labels, thrown away
 //! without touching the data.
 //!
-//! The store is the same folder as the process engine's, mounted, so that changing the engine keeps the data. Ports are
+//! The store is the same folder as the process engine's, mounted, so that changing the engine keeps the data; or, where that is
+//! asked for and off Linux, a named volume: a folder that is shared into a virtual machine has damaged stores. Ports are
 //! published on the loopback address only; a network of the project's own lets further containers reach the server by the
 //! node's name.
 
@@ -12,11 +13,13 @@ use serde::Deserialize;
 
 use crate::acquire::{Binary, sha256};
 use crate::disk::Doing;
+use crate::engine::{Engine, Keep};
 use crate::error::ServerError;
-use crate::node::{Engine, Node, Running, Start};
-use crate::pins::{self, PINNED, Target};
+use crate::node::{Node, Running, Start};
+use crate::pins::{self, PINNED};
 use crate::poll::{self, Pace};
 use crate::tool::{Tool, ToolError};
+use streamproof_model::version::Version;
 
 /// The label that every thing of ours carries; its value is the project's id.
 pub const PROJECT_LABEL: &str = "dev.streamproof.project";
@@ -45,6 +48,7 @@ pub(crate) struct Container {
     pub(crate) status: String,
     pub(crate) pid: u32,
     pub(crate) spec: String,
+    pub(crate) version: String,
     pub(crate) port: u16,
     pub(crate) monitor_port: u16,
 }
@@ -59,6 +63,12 @@ pub fn name(node: &Node) -> String {
 #[must_use]
 pub fn network(project: &str) -> String {
     format!("streamproof-{project}")
+}
+
+/// The volume that keeps a node's store, where a folder does not.
+#[must_use]
+pub fn volume(node: &Node) -> String {
+    format!("{}-data", name(node))
 }
 
 /// Where another container in [`network`] reaches the node.
@@ -100,7 +110,7 @@ pub(crate) fn find(node: &Node) -> Result<Option<Container>, ServerError> {
         host_port: String,
     }
     let name = name(node);
-    let asked = Tool::new("docker").args(["container", "inspect", &name]).bound(QUICK_BOUND).run();
+    let asked = Tool::new("docker").args(["container", "inspect", &name]).bound(QUICK_BOUND).apart().run();
     let text = match asked {
         Ok(said) => said.text(),
         Err(ToolError::Failed { said, .. }) if said.to_lowercase().contains("no such container") => {
@@ -126,6 +136,7 @@ pub(crate) fn find(node: &Node) -> Result<Option<Container>, ServerError> {
         status: shown.state.status,
         pid: shown.state.pid,
         spec: label(SPEC_LABEL),
+        version: label(VERSION_LABEL),
         port: port(CLIENT_INSIDE).unwrap_or_default(),
         monitor_port: port(MONITOR_INSIDE).unwrap_or_default(),
     }))
@@ -147,44 +158,116 @@ impl Container {
 }
 
 /// Starts it: an ended container that is as it should be is started again, any other is made anew. The data is in the mounted
-/// folder either way.
-pub(crate) fn start(node: &Node, start: &Start) -> Result<Running, ServerError> {
-    let image = image(&start.binary)?;
-    let words = words(node, start, &image);
-    let spec = spec(&words, &start.config_file)?;
+/// folder, or in the volume, either way.
+pub(crate) fn start(node: &Node, start: &Start, keep: Keep) -> Result<Running, ServerError> {
     let name = name(node);
-    match find(node)? {
-        Some(container) if container.lives() => return Ok(container.running()),
-        Some(container) if container.spec == spec => {
-            docker(["container", "start", &name])?;
-        }
-        old => {
-            if old.is_some() {
+    let old = find(node)?;
+    if keep == Keep::Volume {
+        make_volume(node, start, old.as_ref())?;
+    }
+    let mut old = old;
+    let mut tries = 0;
+    let made = loop {
+        let image = image(&start.binary)?;
+        let words = words(node, start, &image, keep);
+        let spec = spec(&words, &start.config_file)?;
+        match &old {
+            Some(container) if container.lives() => return Ok(container.running()),
+            Some(container) if container.spec == spec => break false,
+            Some(_) => {
                 docker(["container", "rm", &name])?;
+                old = None;
             }
-            make_network(node.project())?;
-            let mut create = vec!["container".to_owned(), "create".to_owned()];
-            create.extend([
-                "--name".to_owned(),
-                name.clone(),
-                "--label".to_owned(),
-                format!("{SPEC_LABEL}={spec}"),
-            ]);
-            create.extend(words);
-            docker(&create)?;
-            if let Err(error) = docker(["container", "start", &name]) {
-                // A container that never ran is of no use to anybody, and its name would be in the way.
-                let _ = docker(["container", "rm", "--force", &name]);
-                return Err(error);
-            }
+            None => {}
         }
+        make_network(node.project())?;
+        let mut create =
+            vec!["container".to_owned(), "create".to_owned(), "--pull".to_owned(), "never".to_owned()];
+        create.extend(["--name".to_owned(), name.clone()]);
+        create.extend(["--label".to_owned(), format!("{SPEC_LABEL}={spec}")]);
+        create.extend(words);
+        tries += 1;
+        match docker(&create) {
+            Ok(_) => break true,
+            // Another project's `clean` found the image unused and removed it this very moment: it is built again.
+            Err(ServerError::Docker(ToolError::Failed { said, .. }))
+                if tries < IMAGE_TRIES && is_without_image(&said) => {}
+            Err(error) => return Err(error),
+        }
+    };
+    let started = if start.interrupt.is_set() {
+        Err(ServerError::Interrupted)
+    } else {
+        docker(["container", "start", &name]).map(drop)
+    };
+    if let Err(error) = started {
+        // A container that never ran is of no use to anybody, and its name would be in the way.
+        if made {
+            let _ = docker(["container", "rm", "--force", &name]);
+        }
+        return Err(error);
     }
     let started = find(node)?.ok_or_else(|| ServerError::NotRunning { node: name.clone() })?;
     Ok(started.running())
 }
 
+/// How often an image that is gone again is built.
+const IMAGE_TRIES: u32 = 5;
+
+/// In Docker's words: the image is not there, nor in any registry under our name.
+fn is_without_image(said: &str) -> bool {
+    ["No such image", "Unable to find image", "pull access denied"].iter().any(|words| said.contains(words))
+}
+
+/// Removes a container that has ended, so that nobody starts it by mistake. One that runs is left, and given back.
+pub(crate) fn leave(node: &Node) -> Result<Option<Running>, ServerError> {
+    match find(node)? {
+        Some(container) if container.lives() => Ok(Some(container.running())),
+        Some(_) => docker(["container", "rm", &name(node)]).map(|_| None),
+        None => Ok(None),
+    }
+}
+
+/// Whether a node's volume is there. Where no engine answers, it is not known and taken not to be.
+#[must_use]
+pub fn has_volume(node: &Node) -> bool {
+    Tool::new("docker").args(["volume", "inspect", &volume(node)]).bound(QUICK_BOUND).run().is_ok()
+}
+
+/// The volume with our labels, and a look at who ran on it last where our own note of that is lost: its container knows.
+fn make_volume(node: &Node, start: &Start, old: Option<&Container>) -> Result<(), ServerError> {
+    if has_volume(node) {
+        let version = &start.binary.version;
+        return match old.and_then(|container| container.version.parse::<Version>().ok()) {
+            Some(made_by) if (made_by.major, made_by.minor) > (version.major, version.minor) => {
+                Err(ServerError::StoreNewer {
+                    store: volume(node).into(),
+                    made_by: made_by.to_string(),
+                    version: version.clone(),
+                })
+            }
+            _ => Ok(()),
+        };
+    }
+    let label = |key: &str, value: &str| ["--label".to_owned(), format!("{key}={value}")];
+    let mut words = vec!["volume".to_owned(), "create".to_owned()];
+    words.extend(label(PROJECT_LABEL, node.project()));
+    words.extend(label(NODE_LABEL, node.name()));
+    words.push(volume(node));
+    docker(&words).map(drop)
+}
+
+/// Copies the store out of a node's container, which may be stopped; for a look at it.
+///
+/// # Errors
+/// [`ServerError::Docker`], [`ServerError::EngineDown`].
+pub fn copy_store(node: &Node, to: &Path) -> Result<(), ServerError> {
+    let from = format!("{}:{STORE_INSIDE}/.", name(node));
+    docker(["container", "cp", &from, &to.to_string_lossy()]).map(drop)
+}
+
 /// The words of `docker container create` behind the name and the spec, with the image and the server's own.
-fn words(node: &Node, start: &Start, image: &str) -> Vec<String> {
+fn words(node: &Node, start: &Start, image: &str, keep: Keep) -> Vec<String> {
     let mut words = Vec::new();
     let mut add = |flag: &str, value: String| words.extend([flag.to_owned(), value]);
     add("--label", format!("{PROJECT_LABEL}={}", node.project()));
@@ -196,16 +279,24 @@ fn words(node: &Node, start: &Start, image: &str) -> Vec<String> {
     add("--publish", format!("127.0.0.1:{}:{CLIENT_INSIDE}", start.port));
     add("--publish", format!("127.0.0.1:{}:{MONITOR_INSIDE}", start.monitor_port));
     add("--stop-timeout", "20".to_owned());
-    // What the server writes belongs to who called, not to root.
-    #[cfg(target_os = "linux")]
-    add("--user", format!("{}:{}", rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw()));
     let mount =
         |from: &Path, to: &str, how: &str| format!("type=bind,source={},target={to}{how}", from.display());
-    add("--mount", mount(&node.store_dir(), STORE_INSIDE, ""));
+    match keep {
+        Keep::Folder => {
+            // What the server writes belongs to who called, not to root.
+            #[cfg(target_os = "linux")]
+            add(
+                "--user",
+                format!("{}:{}", rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw()),
+            );
+            add("--mount", mount(&node.store_dir(), STORE_INSIDE, ""));
+        }
+        Keep::Volume => add("--mount", format!("type=volume,source={},target={STORE_INSIDE}", volume(node))),
+    }
     let config_dir = start.config_file.parent().unwrap_or(Path::new("/"));
     add("--mount", mount(config_dir, &format!("{INSIDE}/nats-config"), ",readonly"));
     let config_inside = format!("{INSIDE}/state/{}/nats.conf", node.name());
-    add("--mount", mount(&node.config_path(), &config_inside, ",readonly"));
+    add("--mount", mount(&node.container_config_path(), &config_inside, ",readonly"));
     add("--env", format!("STREAMPROOF_STORE={STORE_INSIDE}"));
     words.push(image.to_owned());
     words.extend(["-c", &config_inside, "-a", "0.0.0.0", "-n", &node.server_name()].map(str::to_owned));
@@ -254,11 +345,6 @@ fn image(binary: &Binary) -> Result<String, ServerError> {
     Ok(tag)
 }
 
-/// The target that a container runs on.
-pub(crate) const fn target() -> Target {
-    Target::container()
-}
-
 fn make_network(project: &str) -> Result<(), ServerError> {
     let name = network(project);
     if Tool::new("docker").args(["network", "inspect", &name]).bound(QUICK_BOUND).run().is_ok() {
@@ -300,35 +386,11 @@ pub(crate) fn log_tail(node: &Node, lines: usize) -> String {
     asked.map(|(_, said)| format!("{}{}", said.text(), said.stderr)).unwrap_or_default().trim_end().to_owned()
 }
 
-/// As [`crate::node::follow`]. Ends with the container too.
-pub(crate) fn follow(
-    node: &Node,
-    from_lines: usize,
-    mut line: impl FnMut(&str),
-    mut go_on: impl FnMut() -> bool,
-) -> Result<(), ServerError> {
-    use std::io::BufRead;
-    let name = name(node);
-    let docker = Path::new("docker");
-    // nats-server logs to standard error, and Docker keeps the two apart.
-    let mut child = std::process::Command::new(docker)
-        .args(["container", "logs", "--follow", "--tail", &from_lines.to_string(), &name])
-        .stdin(std::process::Stdio::null())
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .doing("run", docker)?;
-    if let Some(log) = child.stderr.take() {
-        for text in std::io::BufReader::new(log).lines() {
-            line(&text.doing("read the log of", Path::new(&name))?);
-            if !go_on() {
-                break;
-            }
-        }
-    }
-    let _ = child.kill();
-    child.wait().doing("wait for", docker)?;
-    Ok(())
+/// Its log as it grows; the client that brings it ends with the reader, and with the container.
+pub(crate) fn log_reader(node: &Node, from_lines: usize) -> Result<duct::ReaderHandle, ServerError> {
+    let words = ["container", "logs", "--follow", "--tail", &from_lines.to_string(), &name(node)];
+    let client = duct::cmd("docker", words).stdin_null().stderr_to_stdout().unchecked();
+    Ok(client.reader().doing("run", Path::new("docker"))?)
 }
 
 /// Everything of a project that Docker has, by its exact label, as `(kind, name)`. Where no engine answers, nothing.
@@ -393,7 +455,8 @@ fn docker_within<A: AsRef<std::ffi::OsStr>>(
     args: impl IntoIterator<Item = A>,
     bound: Duration,
 ) -> Result<String, ServerError> {
-    Tool::new("docker").args(args).bound(bound).run().map(|said| said.text()).map_err(down_or)
+    // Out of reach of a Ctrl-C: what Docker began, it ends, and is undone in good order.
+    Tool::new("docker").args(args).bound(bound).apart().run().map(|said| said.text()).map_err(down_or)
 }
 
 /// The client's own error where it cannot reach its engine; else what Docker said.
@@ -401,7 +464,14 @@ fn down_or(error: ToolError) -> ServerError {
     match &error {
         ToolError::Missing { .. } => ServerError::EngineDown { reason: error.to_string() },
         ToolError::Failed { said, .. }
-            if said.contains("Cannot connect") || said.contains("failed to connect") =>
+            if [
+                "Cannot connect",
+                "failed to connect",
+                "error during connect",
+                "Is the docker daemon running",
+            ]
+            .iter()
+            .any(|words| said.contains(words)) =>
         {
             ServerError::EngineDown { reason: said.lines().next().unwrap_or_default().to_owned() }
         }

@@ -55,3 +55,11 @@ pub(crate) fn write_whole(path: &Path, content: &[u8]) -> Result<(), DiskError> 
     file.persist(path).map_err(|refused| refused.error).doing("write", path)?;
     Ok(())
 }
+
+/// As [`write_whole`], but a file that says the same already is left alone: a sync costs as much as a server's start.
+pub(crate) fn write_changed(path: &Path, content: &[u8]) -> Result<(), DiskError> {
+    match std::fs::read(path) {
+        Ok(there) if there == content => Ok(()),
+        _ => write_whole(path, content),
+    }
+}

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::interrupt::Interrupt;
+
 /// Where to look for a nats-server, and where to keep it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Sources {
@@ -13,6 +15,8 @@ pub struct Sources {
     pub path_dirs: Vec<PathBuf>,
     /// Ask no network: only what is on this machine counts.
     pub offline: bool,
+    /// Set when the user wants to end: what is being fetched is then given up.
+    pub interrupt: Interrupt,
     /// Where the release archives lie, up to and without `/v2.15.1/nats-server-v2.15.1-linux-amd64.tar.gz`.
     pub release_base: String,
     /// The official image's repository, without a tag.
@@ -34,6 +38,7 @@ impl Sources {
             caches: vec![cache.into()],
             path_dirs: Vec::new(),
             offline: false,
+            interrupt: Interrupt::default(),
             release_base: RELEASE_BASE.to_owned(),
             image_repository: IMAGE_REPOSITORY.to_owned(),
         }
@@ -41,7 +46,8 @@ impl Sources {
 
     /// What this process's environment says: `STREAMPROOF_SERVER_BIN` (an explicit path), `STREAMPROOF_CACHE` (else
     /// `$XDG_CACHE_HOME/streamproof/bin`, else `~/.cache/streamproof/bin`), `STREAMPROOF_OFFLINE` (anything but empty and
-    /// `0`), `PATH`.
+    /// `0`), `STREAMPROOF_RELEASES` and `STREAMPROOF_IMAGE` (mirrors of the release archives and of the official image; what
+    /// they give is held against the same checksums), `PATH`.
     ///
     /// Scratch servers use it by default. Everything else in this crate takes a [`Sources`] and asks the process nothing.
     #[must_use]
@@ -56,12 +62,15 @@ impl Sources {
             .or_else(|| Some(PathBuf::from(variable("XDG_CACHE_HOME")?).join("streamproof/bin")))
             .or_else(|| Some(home?.join(".cache/streamproof/bin")))
             .unwrap_or_else(|| std::env::temp_dir().join("streamproof/bin"));
+        let text = |name: &str| variable(name).map(|value| value.to_string_lossy().into_owned());
         let path_dirs =
             variable("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default();
         Sources {
             explicit: variable("STREAMPROOF_SERVER_BIN").map(PathBuf::from),
             path_dirs,
             offline: variable("STREAMPROOF_OFFLINE").is_some_and(|value| value != "0"),
+            release_base: text("STREAMPROOF_RELEASES").unwrap_or_else(|| RELEASE_BASE.to_owned()),
+            image_repository: text("STREAMPROOF_IMAGE").unwrap_or_else(|| IMAGE_REPOSITORY.to_owned()),
             ..Sources::with_cache(cache)
         }
     }

@@ -118,6 +118,20 @@ pub enum ServerError {
     /// Docker answered with an error.
     #[error("docker: {0}")]
     Docker(ToolError),
+    /// nats-server could not be asked to check its configuration.
+    #[error(transparent)]
+    Tool(ToolError),
+    /// The engine that is asked for is not the one that has the store.
+    #[error("{what}")]
+    EngineMismatch {
+        /// What stands against it.
+        what: String,
+        /// What to do.
+        help: String,
+    },
+    /// Ctrl-C; what was started by this call is undone.
+    #[error("interrupted; what was started is stopped again, data is kept")]
+    Interrupted,
     /// Something else is where ours would go.
     #[error("{what} is not ours")]
     NotOurs {
@@ -176,6 +190,9 @@ impl Failure for ServerError {
             ServerError::StopTimeout { .. } => Code::StopTimeout,
             ServerError::EngineDown { .. } => Code::EngineDown,
             ServerError::Docker(_) => Code::DockerFailed,
+            ServerError::Tool(error) => error.code(),
+            ServerError::EngineMismatch { .. } => Code::EngineMismatch,
+            ServerError::Interrupted => Code::Interrupted,
             ServerError::NotOurs { .. } => Code::NotOurs,
             ServerError::AlreadyExists { .. } => Code::AlreadyExists,
             ServerError::NotAStore { .. } => Code::Usage,
@@ -209,10 +226,17 @@ impl Failure for ServerError {
             }
             ServerError::NotRunning { .. } => Some("cargo xtask up".to_owned()),
             ServerError::EngineDown { .. } => Some(
-                "start Docker, or use `--engine process` for a project that has no container yet".to_owned(),
+                "start Docker, then run the same command again: its data is where it was\n\
+                 or run a plain process on the same data: cargo xtask up --engine process"
+                    .to_owned(),
             ),
+            ServerError::EngineMismatch { help, .. } => Some(help.clone()),
+            ServerError::Interrupted => {
+                Some("run the same command again: it goes on from what is there".to_owned())
+            }
             ServerError::StopTimeout { .. }
             | ServerError::Docker(_)
+            | ServerError::Tool(_)
             | ServerError::NotOurs { .. }
             | ServerError::Unsupported { .. } => None,
             ServerError::AlreadyExists { .. } => {

@@ -8,6 +8,7 @@ use streamproof_model::version::Version;
 use crate::contents::Contents;
 use crate::disk::{Doing, write_whole};
 use crate::error::ServerError;
+use crate::interrupt::Interrupt;
 use crate::node::Node;
 use crate::stores;
 
@@ -40,6 +41,12 @@ impl Node {
         self.import_note().filter(|note| !note.done).map(|note| note.from)
     }
 
+    /// Whether there is a store in its folder.
+    #[must_use]
+    pub fn has_folder_store(&self) -> bool {
+        !is_empty(&self.store_dir())
+    }
+
     /// Whether this very folder was imported before.
     #[must_use]
     pub fn has_imported(&self, from: &Path) -> bool {
@@ -52,7 +59,12 @@ impl Node {
     /// # Errors
     /// [`ServerError::AlreadyExists`], [`ServerError::StoreInUse`], [`ServerError::StoreNewer`] or
     /// [`ServerError::NotAStore`] before anything is copied; what the file system refuses.
-    pub fn import(&self, from: &Path, version: &Version) -> Result<Imported, ServerError> {
+    pub fn import(
+        &self,
+        from: &Path,
+        version: &Version,
+        interrupt: &Interrupt,
+    ) -> Result<Imported, ServerError> {
         let from = std::fs::canonicalize(from).doing("find", from)?;
         if self.has_imported(&from) {
             return Ok(Imported { contents: Contents::read(&self.store_dir())?, from, already: true });
@@ -79,7 +91,7 @@ impl Node {
         if staging.exists() {
             std::fs::remove_dir_all(&staging).doing("remove", &staging)?;
         }
-        copy(&from.join("jetstream"), &staging.join("jetstream"))?;
+        copy(&from.join("jetstream"), &staging.join("jetstream"), interrupt)?;
         sync_folder(&staging)?;
         // A server that came up meanwhile has written to it: such a copy is of no moment in particular.
         stores::check_docker_too(&from)?;
@@ -127,14 +139,17 @@ fn remove_empty(folder: &Path) -> Result<(), ServerError> {
 }
 
 /// Files and folders, each on the disk when this returns. A store has nothing else in it.
-fn copy(from: &Path, to: &Path) -> Result<(), ServerError> {
+fn copy(from: &Path, to: &Path, interrupt: &Interrupt) -> Result<(), ServerError> {
     std::fs::create_dir_all(to).doing("create", to)?;
     for entry in std::fs::read_dir(from).doing("read", from)? {
         let entry = entry.doing("read", from)?;
         let (source, target) = (entry.path(), to.join(entry.file_name()));
+        if interrupt.is_set() {
+            return Err(ServerError::Interrupted);
+        }
         let kind = entry.file_type().doing("read", &source)?;
         if kind.is_dir() {
-            copy(&source, &target)?;
+            copy(&source, &target, interrupt)?;
         } else if kind.is_file() {
             std::fs::copy(&source, &target).doing("copy", &source)?;
             let written = std::fs::File::open(&target).doing("open", &target)?;

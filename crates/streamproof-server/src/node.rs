@@ -1,29 +1,33 @@
-//! The persistent server: where it lives, whether it runs, its start and its end. As a plain process here; as a container in
-//! [`crate::container`].
+//! The persistent server: where it lives, whether it runs, its start and its end. As a plain process in [`process`]; as a
+//! container in [`crate::container`].
 //!
 //! What is known of a node is never read from a leftover file. It runs if its `LOCK` is held, which the server does (it has
 //! the lock as its standard input, so the lock ends with it); its process is the one that names the node's configuration; its
 //! ports stand in that process's command line.
 
+mod log;
+mod process;
+
 use std::fs::File;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
 use crate::acquire::Binary;
 use crate::contents::Contents;
-use crate::disk::{Doing, write_whole};
+use crate::disk::{Doing, write_changed, write_whole};
+use crate::engine::{Choice, Engine, Keep};
 use crate::error::ServerError;
+use crate::interrupt::Interrupt;
 use crate::pins::Target;
-use crate::poll::{self, Pace};
 use crate::ready::{self, Asset, Ladder, Ready};
-use crate::spawn::{self, Lifetime, Signal};
+use crate::spawn::Signal;
 use crate::wire::Credentials;
-use crate::{config, container, ports, processes, stores};
+use crate::{config, container, ports, stores};
 use streamproof_model::version::Version;
+
+pub use log::follow;
 
 /// One node's place: its name, its project, its folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,47 +37,11 @@ pub struct Node {
     folder: PathBuf,
 }
 
-/// Where a server runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Engine {
-    /// A plain process, detached.
-    Process,
-    /// A container.
-    Docker,
-}
-
-impl Engine {
-    /// Its name, as flags and documents have it.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Engine::Process => "process",
-            Engine::Docker => "docker",
-        }
-    }
-
-    /// The engine of a name.
-    #[must_use]
-    pub fn named(name: &str) -> Option<Engine> {
-        [Engine::Process, Engine::Docker].into_iter().find(|engine| engine.name() == name)
-    }
-
-    /// What a nats-server for it must run on.
-    #[must_use]
-    pub const fn target(self) -> Target {
-        match self {
-            Engine::Process => Target::host(),
-            Engine::Docker => container::target(),
-        }
-    }
-}
-
 /// What a start needs.
 #[derive(Debug, Clone)]
 pub struct Start {
-    /// Where it runs.
-    pub engine: Engine,
+    /// Where it runs, and where its store is kept.
+    pub choice: Choice,
     /// The nats-server.
     pub binary: Binary,
     /// The user's `jetstream.conf`.
@@ -86,6 +54,8 @@ pub struct Start {
     pub credentials: Credentials,
     /// How long it may take to become ready.
     pub timeout: Duration,
+    /// Set when the user wants to end.
+    pub interrupt: Interrupt,
 }
 
 /// A node that runs, from live facts.
@@ -174,10 +144,31 @@ impl Node {
         &self.project
     }
 
-    /// The engine that was chosen for it: the user's wish, kept until it is changed. Whether it runs is another question.
+    /// What was chosen for it: the user's wish, kept until it is changed. Whether it runs is another question.
     #[must_use]
-    pub fn chosen(&self) -> Option<Engine> {
-        Engine::named(std::fs::read_to_string(self.folder.join(ENGINE_FILE)).ok()?.trim())
+    pub fn chosen(&self) -> Option<Choice> {
+        Choice::parse(&std::fs::read_to_string(self.folder.join(ENGINE_FILE)).ok()?)
+    }
+
+    /// The engine that was chosen for it.
+    #[must_use]
+    pub fn engine(&self) -> Option<Engine> {
+        self.chosen().map(Choice::engine)
+    }
+
+    /// Whether its store is a named volume of Docker's instead of [`Node::store_dir`].
+    #[must_use]
+    pub fn keeps_volume(&self) -> bool {
+        self.chosen().is_some_and(|choice| choice.keep() == Keep::Volume)
+    }
+
+    /// Its store, for people.
+    #[must_use]
+    pub fn store_shown(&self) -> String {
+        if self.keeps_volume() {
+            return format!("volume {}", container::volume(self));
+        }
+        self.store_dir().display().to_string()
     }
 
     /// Its folder.
@@ -198,15 +189,6 @@ impl Node {
         self.folder.join("server.log")
     }
 
-    /// The last lines of its log.
-    #[must_use]
-    pub fn log_tail(&self, lines: usize) -> String {
-        if self.chosen() == Some(Engine::Docker) {
-            return container::log_tail(self, lines);
-        }
-        spawn::tail(&self.log_path(), lines)
-    }
-
     /// The server's own name: the node and the project, so that two projects are told apart.
     #[must_use]
     pub fn server_name(&self) -> String {
@@ -217,6 +199,12 @@ impl Node {
         self.folder.join("nats.conf")
     }
 
+    /// The configuration of its container. It is there only while Docker is the chosen engine: without it the container, which
+    /// mounts it, cannot be started, by nobody, and so never beside a plain process on the same store.
+    pub(crate) fn container_config_path(&self) -> PathBuf {
+        self.folder.join("container.conf")
+    }
+
     /// Whether it runs, and where.
     ///
     /// # Errors
@@ -224,89 +212,70 @@ impl Node {
     pub fn running(&self) -> Result<Option<Running>, ServerError> {
         match self.process()? {
             Some(running) => Ok(Some(running)),
-            None if self.chosen() == Some(Engine::Docker) => container::running(self),
+            None if self.engine() == Some(Engine::Docker) || self.container_config_path().exists() => {
+                container::running(self)
+            }
             None => Ok(None),
         }
     }
 
-    /// The server that holds the lock. It may have been started this very moment and be without a command line still, or be
-    /// ending (one that was killed keeps its lock until the kernel is done with it), so both are looked at more than once.
-    fn process(&self) -> Result<Option<Running>, ServerError> {
-        let lock_path = self.folder.join("LOCK");
-        if !lock_path.exists() {
-            return Ok(None);
-        }
-        let lock = open_lock(&lock_path)?;
-        let found = poll::until(Pace::QUICK, Duration::from_secs(2), || {
-            if lock.try_lock().is_ok() {
-                return Ok(None);
-            }
-            let pid =
-                processes::with_config(&self.config_path()).ok_or("no process names its configuration")?;
-            let words = processes::one(pid).ok_or("it has just ended")?.words;
-            let port = |flag: &str| words.iter().skip_while(|word| *word != flag).nth(1)?.parse::<u16>().ok();
-            match (port("-p"), port("-m")) {
-                (Some(port), Some(monitor_port)) => {
-                    Ok(Some(Running { engine: Engine::Process, pid, port, monitor_port }))
-                }
-                _ => Err("its command line names no ports"),
-            }
-        });
-        found.map_err(|_| ServerError::StoreInUse {
-            store: self.store_dir(),
-            by: "a process that is not our server but holds its lock".to_owned(),
-            help: format!("find it: lsof {}", self.folder.join("LOCK").display()),
-        })
-    }
-
-    /// Starts it and returns at once; [`Node::wait_ready`] waits.
+    /// Starts it and returns at once; [`Node::wait_ready`] waits. The caller holds the project's lock and has seen that it does
+    /// not run.
     ///
     /// Nothing is started before the store, the configuration and the ports have been checked.
     ///
     /// # Errors
     /// [`ServerError`], with what to do.
     pub fn start(&self, start: &Start) -> Result<Running, ServerError> {
-        if let Some(running) = self.running()? {
-            return Ok(running);
-        }
         std::fs::create_dir_all(self.store_dir()).doing("create", &self.store_dir())?;
-        self.check_store(&start.binary.version)?;
+        self.check_store(start)?;
         let config = self.config(&start.config_file)?;
-        write_whole(&self.config_path(), config.as_bytes())?;
+        write_changed(&self.config_path(), config.as_bytes())?;
         if start.binary.target == Target::host() {
             self.check_config(start)?;
         }
         ports::check(&[(start.port, "client"), (start.monitor_port, "monitoring")])?;
         // The choice is written before anything runs, so that whatever runs is looked for where it is.
-        write_whole(&self.folder.join(ENGINE_FILE), format!("{}\n", start.engine.name()).as_bytes())?;
-        write_whole(&self.folder.join(LAST_VERSION), format!("{}\n", start.binary.version).as_bytes())?;
-        match start.engine {
-            Engine::Process => self.start_process(start),
-            Engine::Docker => container::start(self, start),
+        write_changed(&self.folder.join(ENGINE_FILE), format!("{}\n", start.choice).as_bytes())?;
+        write_changed(&self.folder.join(LAST_VERSION), format!("{}\n", start.binary.version).as_bytes())?;
+        if start.interrupt.is_set() {
+            return Err(ServerError::Interrupted);
+        }
+        match start.choice {
+            Choice::Process => {
+                self.leave_docker()?;
+                self.start_process(start)
+            }
+            Choice::Docker(keep) => {
+                write_changed(&self.container_config_path(), config.as_bytes())?;
+                container::start(self, start, keep)
+            }
         }
     }
 
-    fn start_process(&self, start: &Start) -> Result<Running, ServerError> {
-        let lock_path = self.folder.join("LOCK");
-        let lock = open_lock(&lock_path)?;
-        // Another command's look at the lock holds it for a moment.
-        poll::until(Pace::QUICK, LOOK_BOUND, || lock.try_lock())
-            .map_err(|timed_out| std::io::Error::from(timed_out.last))
-            .doing("lock", &lock_path)?;
-        let program = [start.binary.path.clone()];
-        let mut command = spawn::command(&program, &lock, &self.log_path(), Lifetime::Own)
-            .doing("start", &start.binary.path)?;
-        command.arg("-c").arg(self.config_path());
-        command.args(["-a", "127.0.0.1", "-n", &self.server_name()]);
-        command.args(["-p", &start.port.to_string(), "-m", &start.monitor_port.to_string()]);
-        command.env("STREAMPROOF_STORE", self.store_dir()).current_dir(&self.folder);
-        let child = spawn::start(command, Lifetime::Own).doing("start", &start.binary.path)?;
-        Ok(Running {
-            engine: Engine::Process,
-            pid: child.id(),
-            port: start.port,
-            monitor_port: start.monitor_port,
-        })
+    /// Sees that no container can use the store any more.
+    fn leave_docker(&self) -> Result<(), ServerError> {
+        let path = self.container_config_path();
+        let config = match std::fs::read(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            read => read.doing("read", &path)?,
+        };
+        std::fs::remove_file(&path).doing("remove", &path)?;
+        // One that somebody has started in between is left to them, as it was.
+        match container::leave(self) {
+            Ok(None) => Ok(()),
+            Ok(Some(running)) => {
+                write_whole(&path, &config)?;
+                Err(ServerError::StoreInUse {
+                    store: self.store_dir(),
+                    by: format!("container {}, which runs at {}", container::name(self), running.url()),
+                    help: format!("docker stop {}", container::name(self)),
+                })
+            }
+            // Without its engine no container runs, and without that file none can be started later.
+            Err(ServerError::EngineDown { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Waits until it is ready. A server that ends ends the wait at once.
@@ -319,6 +288,7 @@ impl Node {
         credentials: &Credentials,
         assets: Vec<Asset>,
         timeout: Duration,
+        interrupt: &Interrupt,
     ) -> Result<Ready, ServerError> {
         let ladder = Ladder {
             address: format!("127.0.0.1:{}", running.port),
@@ -328,12 +298,15 @@ impl Node {
             assets,
         };
         if running.engine == Engine::Docker {
-            return self.wait_container(&ladder, timeout);
+            return self.wait_container(&ladder, timeout, interrupt);
         }
         // The lock ends with the server: a look at the process would be fooled by one that has not been collected yet, or whose
         // command line the kernel has not filled in.
         let lock = open_lock(&self.folder.join("LOCK"))?;
         ready::climb(&ladder, timeout, &self.log_path(), || {
+            if interrupt.is_set() {
+                return Err(ServerError::Interrupted);
+            }
             if lock.try_lock().is_err() {
                 return Ok(());
             }
@@ -346,9 +319,17 @@ impl Node {
     }
 
     /// As [`Node::wait_ready`]. A look at a container takes longer than all of a server's start, so it is not taken each time.
-    fn wait_container(&self, ladder: &Ladder, timeout: Duration) -> Result<Ready, ServerError> {
+    fn wait_container(
+        &self,
+        ladder: &Ladder,
+        timeout: Duration,
+        interrupt: &Interrupt,
+    ) -> Result<Ready, ServerError> {
         let mut looked = Instant::now();
         ready::climb(ladder, timeout, &self.log_path(), || {
+            if interrupt.is_set() {
+                return Err(ServerError::Interrupted);
+            }
             if looked.elapsed() < CONTAINER_LOOK {
                 return Ok(());
             }
@@ -397,26 +378,10 @@ impl Node {
         Ok(true)
     }
 
-    fn signal(&self, pid: u32, signal: Signal) -> Result<(), ServerError> {
-        match spawn::signal(pid, signal) {
-            // It ended between the look and the signal: that is what was wanted.
-            Err(error) if error.raw_os_error() == Some(3) => Ok(()),
-            other => Ok(other.doing("signal", &self.folder)?),
-        }
-    }
-
-    /// The lock is free only when the server is gone, whoever started it.
-    fn wait_gone(&self, bound: Duration) -> Result<(), ServerError> {
-        let path = self.folder.join("LOCK");
-        let lock = open_lock(&path)?;
-        poll::until(Pace::QUICK, bound, || lock.try_lock().map_err(|_| "runs")).map_err(|timed_out| {
-            ServerError::StopTimeout { what: self.server_name(), waited: timed_out.waited }
-        })
-    }
-
     /// A store that a newer server has run on may be unreadable for an older one, or lose streams to it. The note says which
     /// it was; where it is missing, the store's own files tell the release.
-    fn check_store(&self, version: &Version) -> Result<(), ServerError> {
+    fn check_store(&self, start: &Start) -> Result<(), ServerError> {
+        let version = &start.binary.version;
         let note = std::fs::read_to_string(self.folder.join(LAST_VERSION)).unwrap_or_default();
         let newer = |made_by: String| ServerError::StoreNewer {
             store: self.store_dir(),
@@ -434,7 +399,7 @@ impl Node {
                 return Err(newer(contents.written_by().unwrap_or_default()));
             }
         }
-        stores::check(&self.store_dir())
+        if start.choice.keep() == Keep::Volume { Ok(()) } else { stores::check(&self.store_dir()) }
     }
 
     fn config(&self, file: &Path) -> Result<String, ServerError> {
@@ -444,25 +409,6 @@ impl Node {
             "# Written by streamproof at each start; edit {} instead.\n{include}server_tags: [{tag}]\n",
             file.display()
         ))
-    }
-
-    /// The server reads the configuration and ends (`-t`): its own message, with file and line, before anything is started.
-    fn check_config(&self, start: &Start) -> Result<(), ServerError> {
-        let mut command = Command::new(&start.binary.path);
-        command.arg("-t").arg("-c").arg(self.config_path()).env("STREAMPROOF_STORE", self.store_dir());
-        command.current_dir(&self.folder).stdin(std::process::Stdio::null());
-        let said = command.output().doing("run", &start.binary.path)?;
-        if said.status.success() {
-            return Ok(());
-        }
-        let text =
-            String::from_utf8_lossy(&said.stderr).into_owned() + &String::from_utf8_lossy(&said.stdout);
-        let message = text.trim().trim_start_matches("nats-server: ").to_owned();
-        Err(ServerError::Config {
-            message,
-            place: None,
-            help: Some(format!("edit {}", start.config_file.display())),
-        })
     }
 }
 
@@ -481,51 +427,4 @@ pub fn free_ports() -> Result<(u16, u16), ServerError> {
         l.local_addr().map(|a| a.port()).doing("listen on", Path::new("127.0.0.1"))
     };
     Ok((port(&a)?, port(&b)?))
-}
-
-/// Waits on a node's log for more lines, calling `line` with each; ends when `go_on` says so or the node is gone.
-///
-/// # Errors
-/// [`ServerError::Disk`].
-pub fn follow(
-    node: &Node,
-    from_lines: usize,
-    mut line: impl FnMut(&str),
-    mut go_on: impl FnMut() -> bool,
-) -> Result<(), ServerError> {
-    use std::io::{BufRead, BufReader, Seek, SeekFrom};
-    if node.chosen() == Some(Engine::Docker) {
-        return container::follow(node, from_lines, line, go_on);
-    }
-    let path = node.log_path();
-    for text in node.log_tail(from_lines).lines() {
-        line(text);
-    }
-    let file = File::open(&path).doing("read", &path)?;
-    let mut reader = BufReader::new(file);
-    reader.seek(SeekFrom::End(0)).doing("read", &path)?;
-    let mut text = String::new();
-    let never = Duration::from_secs(u64::MAX / 4);
-    let ended = poll::until_or(
-        Pace { first: Duration::from_millis(50), longest: Duration::from_millis(200) },
-        never,
-        || {
-            loop {
-                match reader.read_line(&mut text) {
-                    Ok(0) => break,
-                    Ok(_) if text.ends_with('\n') => {
-                        line(text.trim_end());
-                        text.clear();
-                    }
-                    Ok(_) => break,
-                    Err(error) => return ControlFlow::Break(Err(error)),
-                }
-            }
-            if go_on() { ControlFlow::Continue("more to come") } else { ControlFlow::Break(Ok(())) }
-        },
-    );
-    match ended {
-        Err(poll::Ended::Hopeless(error)) => Ok(Err(error).doing("read", &path)?),
-        _ => Ok(()),
-    }
 }

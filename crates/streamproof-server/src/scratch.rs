@@ -16,7 +16,7 @@ use crate::error::ServerError;
 use crate::pins::PINNED;
 use crate::poll::{self, Pace};
 use crate::ready::{self, Ladder, Rung};
-use crate::spawn::{self, Lifetime, Signal};
+use crate::spawn::{self, Signal};
 use crate::wire::Credentials;
 use streamproof_model::version::Version;
 
@@ -392,8 +392,8 @@ impl Scratch {
             |known: fn(Ports) -> u16| self.ports.map_or("-1".to_owned(), |ports| known(ports).to_string());
         let mut program = self.settings.wrapper.clone();
         program.push(self.binary.path.clone());
-        let mut command = spawn::command(&program, &lock, &self.log_path(), Lifetime::Starters)
-            .doing("start", &self.binary.path)?;
+        let mut command =
+            spawn::command(&program, &lock, &self.log_path()).doing("start", &self.binary.path)?;
         command.arg("-c").arg(self.config_path());
         command.args(["-a", "127.0.0.1", "-n", &self.name]);
         command.args(["-p", &port(|ports| ports.client), "-m", &port(|ports| ports.monitor)]);
@@ -401,7 +401,7 @@ impl Scratch {
             .env("STREAMPROOF_STORE", &self.store)
             .envs(self.settings.envs.iter().map(|(name, value)| (name, value)));
         command.current_dir(self.folder.path());
-        let child = spawn::start(command, Lifetime::Starters).doing("start", &self.binary.path)?;
+        let child = spawn::start(command).doing("start", &self.binary.path)?;
         self.child = Some(child);
         Ok(())
     }

@@ -1,5 +1,6 @@
-//! Starting a nats-server: which streams it gets, what it outlives, and how it is signalled.
+//! Starting a nats-server: which streams it gets, whether it outlives this process, and how it is signalled.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,35 +8,54 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::mpsc;
 
-/// What a server outlives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Lifetime {
-    /// The process that started it.
-    Own,
-    /// Nothing: it is killed when this process ends, however it ends. On Linux by the kernel; elsewhere the next run does it.
-    Starters,
-}
-
-/// Prepares a server's command: its own process group (a Ctrl-C in the terminal never reaches it), the lock as standard input
-/// (so that the server itself holds it), and the log as both outputs (an inherited pipe would keep `$(…)` waiting).
-pub(crate) fn command(
-    program: &[PathBuf],
+/// Starts a server that outlives this process, and gives its id: its own process group (a Ctrl-C in the terminal never reaches
+/// it), the lock as standard input (so that the server itself holds it), and the log as both outputs (an inherited pipe would
+/// keep `$(…)` waiting).
+pub(crate) fn detached(
+    program: &Path,
+    words: &[OsString],
+    settings: &[(&str, PathBuf)],
     lock: &File,
     log: &Path,
-    lifetime: Lifetime,
-) -> io::Result<Command> {
+    folder: &Path,
+) -> io::Result<u32> {
+    let log = File::options().create(true).append(true).open(log)?;
+    let mut server = duct::cmd(program, words)
+        .stdin_file(lock.try_clone()?)
+        .stdout_file(log.try_clone()?)
+        .stderr_file(log)
+        .dir(folder)
+        .unchecked();
+    for (name, value) in settings {
+        server = server.env(name, value);
+    }
+    #[cfg(unix)]
+    {
+        server = server.before_spawn(|command| {
+            std::os::unix::process::CommandExt::process_group(command, 0);
+            Ok(())
+        });
+    }
+    let handle = crate::tool::patiently(|| server.start())?;
+    let pid = handle.pids().first().copied();
+    pid.ok_or_else(|| io::Error::other("it was started, but has no process id"))
+}
+
+/// Prepares the command of a server that is to die with this process. The streams are as in [`detached`]. It is no duct
+/// expression: which *thread* starts it matters (see [`start`]), and its owner collects it.
+pub(crate) fn command(program: &[PathBuf], lock: &File, log: &Path) -> io::Result<Command> {
     let log = File::options().create(true).append(true).open(log)?;
     let mut words = program.iter().map(PathBuf::as_path);
     let first = words.next().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "no program"))?;
-    let mut command = match (lifetime, setpriv()) {
+    let mut command = match setpriv() {
         // `setpriv` sets the signal and then executes the server in its place: the process id is the server's. A program's own
         // hook between fork and exec would need unsafe code.
-        (Lifetime::Starters, Some(setpriv)) => {
+        Some(setpriv) => {
             let mut command = Command::new(setpriv);
             command.args(["--pdeathsig", "KILL", "--"]).arg(first);
             command
         }
-        _ => Command::new(first),
+        None => Command::new(first),
     };
     command.args(words);
     command.stdin(lock.try_clone()?).stdout(log.try_clone()?).stderr(Stdio::from(log));
@@ -46,16 +66,11 @@ pub(crate) fn command(
 
 /// Starts it. The kernel's parent-death signal is sent at the end of the *thread* that forked (prctl(2)), so all servers that
 /// shall die with this process are started by one thread that lives as long as it does.
-pub(crate) fn start(mut command: Command, lifetime: Lifetime) -> io::Result<Child> {
-    match lifetime {
-        Lifetime::Own => crate::tool::spawn(&mut command),
-        Lifetime::Starters => {
-            let (reply, started) = mpsc::channel();
-            let gone = || io::Error::other("the thread that starts servers has ended");
-            starter().send((command, reply)).map_err(|_| gone())?;
-            started.recv().map_err(|_| gone())?
-        }
-    }
+pub(crate) fn start(command: Command) -> io::Result<Child> {
+    let (reply, started) = mpsc::channel();
+    let gone = || io::Error::other("the thread that starts servers has ended");
+    starter().send((command, reply)).map_err(|_| gone())?;
+    started.recv().map_err(|_| gone())?
 }
 
 type Order = (Command, mpsc::Sender<io::Result<Child>>);

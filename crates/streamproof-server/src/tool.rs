@@ -1,4 +1,7 @@
-//! Running a program that ends (docker, pip, go, curl, tar), within a bound, with what it said.
+//! Running a program that ends (docker, pip, go, curl, tar), with what it said.
+//!
+//! The command is xshell's. It is waited for here: within a bound, and no longer than the user wants it, which xshell's own
+//! `run` and `read` know nothing of.
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read};
@@ -6,8 +9,11 @@ use std::ops::ControlFlow;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
+use xshell::{Cmd, Shell};
+
 use streamproof_model::failure::{Code, Failure};
 
+use crate::interrupt::Interrupt;
 use crate::poll::{self, Pace};
 
 /// What a program that ended well said.
@@ -58,6 +64,12 @@ pub enum ToolError {
         /// How long it was given.
         bound: Duration,
     },
+    /// The user wanted it to end.
+    #[error("`{command}` was interrupted")]
+    Interrupted {
+        /// The command as it would be typed.
+        command: String,
+    },
 }
 
 impl Failure for ToolError {
@@ -66,6 +78,7 @@ impl Failure for ToolError {
             ToolError::Missing { .. } => Code::ToolMissing,
             ToolError::Start { .. } | ToolError::Failed { .. } => Code::ToolFailed,
             ToolError::TimedOut { .. } => Code::Timeout,
+            ToolError::Interrupted { .. } => Code::Interrupted,
         }
     }
 }
@@ -77,6 +90,8 @@ pub(crate) struct Tool {
     args: Vec<OsString>,
     envs: Vec<(OsString, OsString)>,
     bound: Duration,
+    apart: bool,
+    interrupt: Interrupt,
 }
 
 /// Long enough for a download over a slow line, short enough that a hung one is noticed.
@@ -84,7 +99,14 @@ const USUAL_BOUND: Duration = Duration::from_secs(600);
 
 impl Tool {
     pub(crate) fn new(program: impl AsRef<OsStr>) -> Tool {
-        Tool { program: program.as_ref().to_owned(), args: Vec::new(), envs: Vec::new(), bound: USUAL_BOUND }
+        Tool {
+            program: program.as_ref().to_owned(),
+            args: Vec::new(),
+            envs: Vec::new(),
+            bound: USUAL_BOUND,
+            apart: false,
+            interrupt: Interrupt::default(),
+        }
     }
 
     pub(crate) fn arg(mut self, arg: impl AsRef<OsStr>) -> Tool {
@@ -107,6 +129,18 @@ impl Tool {
         self
     }
 
+    /// Out of reach of a Ctrl-C in the terminal: what it began, it ends.
+    pub(crate) fn apart(mut self) -> Tool {
+        self.apart = true;
+        self
+    }
+
+    /// Killed when the user wants to end.
+    pub(crate) fn until(mut self, interrupt: &Interrupt) -> Tool {
+        self.interrupt = interrupt.clone();
+        self
+    }
+
     fn name(&self) -> String {
         self.program.to_string_lossy().into_owned()
     }
@@ -114,6 +148,10 @@ impl Tool {
     fn typed(&self) -> String {
         let words = std::iter::once(&self.program).chain(&self.args);
         words.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
+    }
+
+    fn command<'a>(&self, shell: &'a Shell) -> Cmd<'a> {
+        shell.cmd(&self.program).args(&self.args).envs(self.envs.iter().map(|(name, value)| (name, value)))
     }
 
     /// Runs it to its end; an exit status other than 0 is an error.
@@ -133,8 +171,12 @@ impl Tool {
 
     /// Runs it to its end, whatever that is.
     pub(crate) fn outcome(&self) -> Result<(ExitStatus, Said), ToolError> {
-        let mut command = Command::new(&self.program);
-        command.args(&self.args).envs(self.envs.iter().map(|(name, value)| (name, value)));
+        let shell = Shell::new().map_err(|refused| self.start_error(io::Error::other(refused)))?;
+        let mut command = Command::from(self.command(&shell));
+        #[cfg(unix)]
+        if self.apart {
+            std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        }
         command.stdin(Stdio::null());
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = spawn(&mut command).map_err(|source| self.start_error(source))?;
@@ -152,8 +194,11 @@ impl Tool {
     fn wait(&self, child: &mut Child) -> Result<ExitStatus, ToolError> {
         let ended = poll::until_or(Pace::QUICK, self.bound, || match child.try_wait() {
             Ok(Some(status)) => ControlFlow::Break(Ok(status)),
+            Ok(None) if self.interrupt.is_set() => {
+                ControlFlow::Break(Err(ToolError::Interrupted { command: self.typed() }))
+            }
             Ok(None) => ControlFlow::Continue("it runs"),
-            Err(source) => ControlFlow::Break(Err(source)),
+            Err(source) => ControlFlow::Break(Err(self.start_error(source))),
         });
         match ended {
             Ok(status) => Ok(status),
@@ -161,7 +206,7 @@ impl Tool {
                 let _ = child.kill();
                 let _ = child.wait();
                 Err(match ended {
-                    poll::Ended::Hopeless(source) => self.start_error(source),
+                    poll::Ended::Hopeless(error) => error,
                     poll::Ended::TimedOut(_) => {
                         ToolError::TimedOut { command: self.typed(), bound: self.bound }
                     }
@@ -184,8 +229,13 @@ const BUSY_BOUND: Duration = Duration::from_secs(2);
 
 /// Starts a command, patient with a program file that is still open for writing in a process that is about to execute.
 pub(crate) fn spawn(command: &mut Command) -> io::Result<Child> {
-    let started = poll::until_or(Pace::QUICK, BUSY_BOUND, || match command.spawn() {
-        Ok(child) => ControlFlow::Break(Ok(child)),
+    patiently(|| command.spawn())
+}
+
+/// The same for whatever else starts a program.
+pub(crate) fn patiently<T>(mut start: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    let started = poll::until_or(Pace::QUICK, BUSY_BOUND, || match start() {
+        Ok(started) => ControlFlow::Break(Ok(started)),
         Err(busy) if busy.kind() == io::ErrorKind::ExecutableFileBusy => ControlFlow::Continue(busy),
         Err(refused) => ControlFlow::Break(Err(refused)),
     });
@@ -225,5 +275,13 @@ mod tests {
         assert_eq!(missing.code(), Code::ToolMissing);
         let hung = Tool::new("sleep").arg("600").bound(Duration::from_millis(50)).run().unwrap_err();
         assert_eq!(hung.code(), Code::Timeout);
+    }
+
+    #[test]
+    fn one_that_the_user_has_no_time_for_is_killed() {
+        let interrupt = Interrupt::default();
+        interrupt.set();
+        let ended = Tool::new("sleep").arg("600").until(&interrupt).run().unwrap_err();
+        assert_eq!(ended.code(), Code::Interrupted);
     }
 }

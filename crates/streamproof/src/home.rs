@@ -1,5 +1,6 @@
 //! A project and its server: what the files say, what runs, and how both are brought together.
 
+use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -8,12 +9,14 @@ use streamproof_model::finding::Invalid;
 use streamproof_model::project::{Options, Project};
 use streamproof_model::settings::Port;
 use streamproof_model::version::Version;
-use streamproof_server::docker;
+use streamproof_server::engine::{self, Asked, Choice, Engine, Keep, Present};
 use streamproof_server::import::Imported;
-use streamproof_server::node::{Engine, Node, ProjectLock, Running, Start, free_ports};
+use streamproof_server::interrupt::Interrupt;
+use streamproof_server::node::{Node, ProjectLock, Running, Start, free_ports};
 use streamproof_server::ready::Ready;
 use streamproof_server::wire::Credentials;
 use streamproof_server::{Binary, PINNED, ServerError, Sources, Wanted, acquire};
+use streamproof_server::{container, docker};
 use thiserror::Error;
 
 use crate::connect::Connect;
@@ -25,6 +28,8 @@ pub const DEFAULT_PORT: u16 = 4222;
 pub const DEFAULT_MONITOR_PORT: u16 = 8222;
 /// The node's name; three nodes will be `n1`, `n2`, `n3`.
 pub const FIRST_NODE: &str = "n1";
+/// How long a server that this call started may take to end in good order.
+const STOP_BOUND: Duration = Duration::from_secs(20);
 /// Where the port that was asked for is remembered.
 const PORT_FILE: &str = "port";
 
@@ -129,6 +134,10 @@ pub struct Home {
 pub struct UpOptions {
     /// Where it shall run; otherwise what `streamproof.toml` says, what was chosen before, or Docker where an engine answers.
     pub engine: Option<Engine>,
+    /// The store in a named volume of Docker's instead of the project's folder; kept once chosen.
+    pub volume: bool,
+    /// Set when the user wants to end: what this call started is then stopped again.
+    pub interrupt: Interrupt,
     /// A port, or `auto`; otherwise the one that was used last, that of `streamproof.toml`, or 4222.
     pub port: Option<String>,
     /// A nats-server to use instead of the pinned one.
@@ -156,7 +165,7 @@ pub struct Up {
 #[derive(Debug, Clone)]
 pub enum Progress {
     /// The engine was chosen; Docker's version, or why it is not Docker.
-    Engine(Engine, String),
+    Engine(Choice, String),
     /// The nats-server was found.
     Binary(Box<Binary>),
     /// A store was copied into ours.
@@ -222,7 +231,12 @@ impl Home {
             None | Some("auto") => None,
             Some(text) => Some(parse_port(text)?),
         };
-        if let Some(running) = self.node.running()? {
+        let running = match self.node.running() {
+            // A plain process needs no engine; that no container is on the store is seen to at the start.
+            Err(ServerError::EngineDown { .. }) if options.engine == Some(Engine::Process) => None,
+            looked => looked?,
+        };
+        if let Some(running) = running {
             if let Some(engine) = options.engine.filter(|engine| *engine != running.engine) {
                 return Err(HomeError::OtherEngine { running: running.engine, asked: engine });
             }
@@ -233,60 +247,119 @@ impl Home {
                 let what = format!("a store, whose server runs; {} was not imported", from.display());
                 return Err(ServerError::AlreadyExists { path: self.node.store_dir(), what }.into());
             }
-            let ready = self.node.wait_ready(&running, &credentials, Vec::new(), options.timeout)?;
+            let ready = self.node.wait_ready(
+                &running,
+                &credentials,
+                Vec::new(),
+                options.timeout,
+                &options.interrupt,
+            )?;
             return Ok(Up { running, already: true, ready, imported: None });
         }
         let config_file = self.folder.config_dir().join("jetstream.conf");
         if !config_file.is_file() {
             return Err(HomeError::NoServerConf(config_file));
         }
-        let (engine, about) = self.engine(project, options.engine)?;
-        progress(Progress::Engine(engine, about));
+        if let Some(nodes) = project.settings.nodes.filter(|nodes| *nodes > 1) {
+            let reason =
+                format!("streamproof.toml asks for {nodes} nodes, and one is all that it can run so far");
+            return Err(ServerError::Unsupported { what: "a cluster", reason }.into());
+        }
+        let started = self.start(project, options, config_file, credentials, &mut progress);
+        started.map_err(|error| {
+            if !options.interrupt.is_set() {
+                return error;
+            }
+            // Whatever it was that failed first: the user wanted it to end, and that is what it died of.
+            ServerError::Interrupted.into()
+        })
+    }
+
+    fn start(
+        &self,
+        project: &Project,
+        options: &UpOptions,
+        config_file: PathBuf,
+        credentials: Credentials,
+        progress: &mut impl FnMut(Progress),
+    ) -> Result<Up, HomeError> {
+        let (choice, about) = self.choose(project, options)?;
+        progress(Progress::Engine(choice, about));
         let wanted = match &project.settings.version {
             Some(version) => Wanted::exactly(version.clone()),
             None => Wanted::pinned(),
         }
-        .on(engine.target());
-        let binary =
-            acquire(&wanted, &self.sources(options.server_bin.as_deref())).map_err(ServerError::from)?;
+        .on(choice.engine().target());
+        let mut sources = self.sources(options.server_bin.as_deref());
+        sources.interrupt = options.interrupt.clone();
+        let binary = acquire(&wanted, &sources).map_err(ServerError::from)?;
         progress(Progress::Binary(Box::new(binary.clone())));
         // One that was begun and not ended is done again, asked for or not: until then there is no store.
         let mut imported = None;
         if let Some(from) = options.import_store.clone().or_else(|| self.node.unfinished_import()) {
-            let copied = self.node.import(&from, &binary.version)?;
+            let copied = self.node.import(&from, &binary.version, &options.interrupt)?;
             progress(Progress::Imported(copied.clone()));
             imported = Some(copied).filter(|copied| !copied.already);
         }
         let (port, monitor_port) = self.ports(project, options.port.as_deref())?;
-        let start =
-            Start { engine, binary, config_file, port, monitor_port, credentials, timeout: options.timeout };
-        let running = self.node.start(&start)?;
+        let start = Start {
+            choice,
+            binary,
+            config_file,
+            port,
+            monitor_port,
+            credentials,
+            timeout: options.timeout,
+            interrupt: options.interrupt.clone(),
+        };
+        // What this call started and is not usable is not left half alive; the store stays.
+        let undo = |error: ServerError| {
+            let _ = self.node.stop(STOP_BOUND);
+            error
+        };
+        let running = self.node.start(&start).map_err(undo)?;
         progress(Progress::Started(running.clone()));
-        match self.node.wait_ready(&running, &start.credentials, Vec::new(), start.timeout) {
-            Ok(ready) => {
-                self.remember_port(running.port, running.monitor_port)?;
-                Ok(Up { running, already: false, ready, imported })
-            }
-            Err(error) => {
-                // What this call started and is not usable is not left half alive; the store stays.
-                let _ = self.node.stop(Duration::from_secs(20));
-                Err(error.into())
-            }
-        }
+        let ready = self
+            .node
+            .wait_ready(&running, &start.credentials, Vec::new(), start.timeout, &start.interrupt)
+            .map_err(undo)?;
+        self.remember_port(running.port, running.monitor_port)?;
+        Ok(Up { running, already: false, ready, imported })
     }
 
-    /// Where it shall run: what is asked for now, what the files say, what was chosen before, else what is there.
-    fn engine(&self, project: &Project, asked: Option<Engine>) -> Result<(Engine, String), HomeError> {
+    /// Where it shall run, and keep its store: what is asked for now, what the files say, what was chosen before, else what is
+    /// there. With it, why.
+    fn choose(&self, project: &Project, options: &UpOptions) -> Result<(Choice, String), HomeError> {
         let written = project.settings.engine.as_deref().and_then(Engine::named);
-        let chosen = asked.or(written).or_else(|| self.node.chosen());
-        if chosen == Some(Engine::Process) {
-            return Ok((Engine::Process, "a plain process".to_owned()));
+        let kept = self.node.chosen();
+        let imports = options.import_store.is_some() || self.node.unfinished_import().is_some();
+        if imports && options.volume {
+            let reason = "an imported store is kept in the project's folder; leave out --volume".to_owned();
+            return Err(ServerError::Unsupported { what: "an import into a volume", reason }.into());
         }
-        match (chosen, docker::engine_version()) {
-            (_, Ok(version)) => Ok((Engine::Docker, format!("docker {version}"))),
-            // Never an empty store in another place: the engine that was chosen is waited for by the user, not replaced.
-            (Some(_), Err(error)) => Err(error.into()),
-            (None, Err(_)) => Ok((Engine::Process, "a plain process (no Docker engine answers)".to_owned())),
+        let asked = Asked { engine: options.engine.or(written), volume: options.volume };
+        let folder = imports || self.node.has_folder_store();
+        // Asked at most once, and only where it matters: it takes as long as a server's start.
+        let engine = OnceCell::new();
+        let answers = || engine.get_or_init(docker::engine_version).is_ok();
+        // A volume is looked for only where there is no note of the choice, and no folder.
+        let volume = kept.is_none() && !folder && asked.engine != Some(Engine::Process) && answers();
+        let present = Present {
+            kept,
+            folder,
+            volume: kept.is_some_and(|choice| choice.keep() == Keep::Volume)
+                || (volume && container::has_volume(&self.node)),
+        };
+        let choice = engine::choose(asked, present, answers)?;
+        if choice.engine() == Engine::Process {
+            let told = asked.engine.or(kept.map(Choice::engine)).is_some();
+            let why = if told { "a plain process" } else { "a plain process (no Docker engine answers)" };
+            return Ok((choice, why.to_owned()));
+        }
+        // Never an empty store in another place: the engine that was chosen is waited for by the user, not replaced.
+        match engine.into_inner().unwrap_or_else(docker::engine_version) {
+            Ok(version) => Ok((choice, format!("docker {version}"))),
+            Err(error) => Err(error.into()),
         }
     }
 

@@ -5,7 +5,7 @@ use streamproof::model::failure::Code;
 use streamproof::model::version::Version;
 use streamproof::server::{PINNED, Source, Wanted, acquire};
 
-use super::session::Session;
+use super::session::{Session, interrupt};
 use crate::flags::FetchFlags;
 use crate::output::Done;
 use crate::problem::Problem;
@@ -28,7 +28,9 @@ pub(crate) fn run(session: &Session<'_>, flags: &FetchFlags) -> Result<Done, Pro
     }
     session.home.folder.make_state_dir().map_err(Problem::of)?;
     session.out.doing("fetching and verifying");
-    let binary = acquire(&wanted, &session.home.sources(None)).map_err(Problem::of)?;
+    let mut sources = session.home.sources(None);
+    sources.interrupt = interrupt()?;
+    let binary = acquire(&wanted, &sources).map_err(Problem::of)?;
     for refusal in &binary.refused {
         session.out.note(&format!("not from {refusal}"));
     }

@@ -1,7 +1,5 @@
 //! `up`, `down`, `restart`: the server's life, its data kept throughout.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -10,14 +8,13 @@ use streamproof::model::failure::Code;
 use streamproof::model::plan::Options;
 use streamproof::model::project::Project;
 use streamproof::provision::{self, Allow};
-use streamproof::server::container;
 use streamproof::server::import::Imported;
-use streamproof::server::monitor;
-use streamproof::server::node;
-use streamproof::server::node::{Engine, Node, Running};
+use streamproof::server::interrupt::Interrupt;
+use streamproof::server::node::{self, Node, Running};
+use streamproof::server::{Engine, ServerError, container, monitor};
 
 use super::look::ASK_BOUND;
-use super::session::{Session, interrupted, wait};
+use super::session::{Session, interrupt, interrupted, wait};
 use crate::flags::{DownFlags, EngineFlag, RestartFlags, UpFlags};
 use crate::output::{Done, count, size};
 use crate::problem::Problem;
@@ -26,7 +23,10 @@ pub(crate) fn up(session: &Session<'_>, flags: &UpFlags) -> Result<Done, Problem
     let out = session.out;
     let project = session.load()?;
     let _lock = session.home.lock().map_err(Problem::of)?;
+    let interrupt = interrupt()?;
     let options = UpOptions {
+        interrupt: interrupt.clone(),
+        volume: flags.volume,
         engine: match flags.engine {
             EngineFlag::Auto => None,
             EngineFlag::Process => Some(Engine::Process),
@@ -56,7 +56,11 @@ pub(crate) fn up(session: &Session<'_>, flags: &UpFlags) -> Result<Done, Problem
             provision::bring(&js, &project.desired, &Options::default(), &allow, &journals)
                 .await
                 .map_err(Problem::of)
-        })?;
+        });
+        if interrupt.is_set() {
+            return Err(undone(session, &up));
+        }
+        let brought = brought?;
         for done in &brought.finished {
             out.step("finished", done);
         }
@@ -86,7 +90,7 @@ pub(crate) fn up(session: &Session<'_>, flags: &UpFlags) -> Result<Done, Problem
             "name": session.home.node.name(),
             "pid": running.pid,
             "version": up.ready.version,
-            "store": session.home.node.store_dir(),
+            "store": session.home.node.store_shown(),
         }],
         "imported": imported,
         "apply": applied,
@@ -95,7 +99,7 @@ pub(crate) fn up(session: &Session<'_>, flags: &UpFlags) -> Result<Done, Problem
         if !out.json {
             out.line(&running.url());
         }
-        follow_until_interrupted(session)?;
+        follow_until_interrupted(session, running, &interrupt)?;
         return Err(interrupted());
     }
     out.note("next: cargo xtask status · eval \"$(cargo xtask env)\"");
@@ -124,10 +128,7 @@ fn start(session: &Session<'_>, project: &Project, options: &UpOptions) -> Resul
             }
             Progress::Imported(imported) => out.step("import", &what_was_imported(&imported)),
             Progress::Started(running) => {
-                out.step(
-                    "start",
-                    &format!("{}, store {}", what_runs(&node, &running), node.store_dir().display()),
-                );
+                out.step("start", &format!("{}, store {}", what_runs(&node, &running), node.store_shown()));
                 out.doing("waiting until it is ready");
             }
         })
@@ -217,28 +218,33 @@ pub(crate) fn network(session: &Session<'_>, running: &Running) -> Value {
     }
 }
 
+/// A server that this call started does not outlive a Ctrl-C; one that ran already does.
+fn undone(session: &Session<'_>, up: &Up) -> Problem {
+    if up.already {
+        return interrupted();
+    }
+    match session.home.node.stop(Duration::from_secs(20)) {
+        Ok(_) => Problem::of(ServerError::Interrupted),
+        Err(error) => Problem::of(error),
+    }
+}
+
 /// The recipe's own way: the log in the terminal, and Ctrl-C stops the server.
-fn follow_until_interrupted(session: &Session<'_>) -> Result<(), Problem> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let seen = stop.clone();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .map_err(|e| Problem::new(Code::Internal, format!("no runtime: {e}")))?;
-    runtime.spawn(async move {
-        _ = tokio::signal::ctrl_c().await;
-        seen.store(true, Ordering::Relaxed);
-    });
-    let home = &session.home;
-    node::follow(
-        &home.node,
-        20,
-        |line| session.out.note(line),
-        || !stop.load(Ordering::Relaxed) && matches!(home.node.running(), Ok(Some(_))),
-    )
-    .map_err(Problem::of)?;
-    home.node.stop(Duration::from_secs(20)).map_err(Problem::of)?;
+fn follow_until_interrupted(
+    session: &Session<'_>,
+    running: &Running,
+    interrupt: &Interrupt,
+) -> Result<(), Problem> {
+    let node = &session.home.node;
+    // A container's log ends with it; a process's file has no end.
+    let lives = || running.engine == Engine::Docker || matches!(node.running(), Ok(Some(_)));
+    node::follow(node, 20, |line| session.out.note(line), || !interrupt.is_set() && lives())
+        .map_err(Problem::of)?;
+    if !interrupt.is_set() {
+        return Err(Problem::new(Code::ServerDied, "the server ended by itself; its data is kept")
+            .help("see its last words: cargo xtask logs"));
+    }
+    node.stop(Duration::from_secs(20)).map_err(Problem::of)?;
     session.out.step("stopped", "its data is kept");
     Ok(())
 }
@@ -273,8 +279,12 @@ pub(crate) fn restart(session: &Session<'_>, flags: &RestartFlags) -> Result<Don
         session.home.node.stop(Duration::from_secs(20)).map_err(Problem::of)?;
         session.out.step("stopped", &format!("pid {}", before.pid));
     }
-    let options =
-        UpOptions { engine: Some(before.engine), timeout: Duration::from_secs(60), ..UpOptions::default() };
+    let options = UpOptions {
+        engine: Some(before.engine),
+        timeout: Duration::from_secs(60),
+        interrupt: interrupt()?,
+        ..UpOptions::default()
+    };
     let up = start(session, &project, &options)?;
     Ok(Done::new(up.running.url(), restarted(&before, &up.running, flags.kill)))
 }

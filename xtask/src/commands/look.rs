@@ -8,8 +8,7 @@ use streamproof::model::failure::Code;
 use streamproof::model::info::{consumer_info, stream_info};
 use streamproof::model::plan::{Action, Options};
 use streamproof::provision::{self, inspect};
-use streamproof::server::monitor;
-use streamproof::server::node::{self, Engine};
+use streamproof::server::{Engine, container, monitor, node};
 
 use super::lifecycle::{network, what_runs};
 use super::session::{Session, wait};
@@ -25,7 +24,7 @@ pub(crate) fn status(session: &Session<'_>, flags: &StatusFlags) -> Result<Done,
     let node = &session.home.node;
     let Some(running) = session.running()? else {
         let data = json!({ "running": false, "url": null, "nodes": [], "network": null, "streams": [], "pending": null, "durability": null });
-        let kept = if node.store_dir().exists() { "; its data is kept" } else { "" };
+        let kept = if node.keeps_volume() || node.has_folder_store() { "; its data is kept" } else { "" };
         return Ok(Done::new(format!("{}  stopped{kept}", node.name()), data).ending(Code::NotRunning));
     };
     let project = session.load()?;
@@ -37,7 +36,12 @@ pub(crate) fn status(session: &Session<'_>, flags: &StatusFlags) -> Result<Done,
         let js = session.js(&connect).await?;
         provision::plan_for(&js, &project.desired, &Options::default()).await.map_err(Problem::of)
     })?;
-    let store = node.store_dir();
+    let store = node.store_shown();
+    let held = if node.keeps_volume() {
+        store.clone()
+    } else {
+        format!("{} ({store})", size(folder_bytes(&node.store_dir())))
+    };
     let mut rows =
         vec![["STREAM", "MSGS", "BYTES", "FIRST..LAST", "CONSUMERS", "CONFIG"].map(str::to_owned).to_vec()];
     let mut streams = Vec::new();
@@ -70,14 +74,12 @@ pub(crate) fn status(session: &Session<'_>, flags: &StatusFlags) -> Result<Done,
         "sync is periodic: a power cut can lose what was acknowledged since the last sync (2 minutes by default)".to_owned()
     };
     let mut text = format!(
-        "{}   {}   nats-server {}   {}   up {}   data {} ({})\n",
+        "{}   {}   nats-server {}   {}   up {}   data {held}\n",
         what_runs(node, &running),
         out.paint(Role::Good, "running"),
         varz.version,
         running.url(),
         varz.uptime,
-        size(folder_bytes(&store)),
-        store.display()
     );
     if rows.len() > 1 {
         text.push_str(&columns(&rows));
@@ -107,7 +109,7 @@ pub(crate) fn status(session: &Session<'_>, flags: &StatusFlags) -> Result<Done,
 
 pub(crate) fn logs(session: &Session<'_>, flags: &LogsFlags) -> Result<Done, Problem> {
     let node = &session.home.node;
-    if node.chosen() != Some(Engine::Docker) && !node.log_path().exists() {
+    if node.engine() != Some(Engine::Docker) && !node.log_path().exists() {
         return Err(Problem::new(Code::NotRunning, "there is no log: the server has never run")
             .help("cargo xtask up"));
     }
@@ -138,14 +140,30 @@ pub(crate) fn env(session: &Session<'_>, flags: &EnvFlags) -> Result<Done, Probl
 }
 
 pub(crate) fn files(session: &Session<'_>) -> Result<Done, Problem> {
-    let store = session.home.node.store_dir();
-    if !store.exists() {
-        return Err(Problem::new(Code::NotRunning, "there is no store yet").help("cargo xtask up"));
-    }
-    let mut text = format!("{}\n", store.display());
+    let node = &session.home.node;
+    let none = || Problem::new(Code::NotRunning, "there is no store yet").help("cargo xtask up");
+    let mut text = format!("{}\n", node.store_shown());
     let mut entries = Vec::new();
-    tree(&store, &store, "", &mut text, &mut entries);
-    Ok(Done::new(text, json!({ "store": store, "entries": entries })))
+    if node.keeps_volume() {
+        // A volume's files are Docker's: a copy of them is looked at.
+        let copy = session.home.folder.state_dir().join("files");
+        let io = |e| Problem::new(Code::Io, format!("cannot make {}: {e}", copy.display()));
+        _ = std::fs::remove_dir_all(&copy);
+        std::fs::create_dir_all(&copy).map_err(io)?;
+        let copied = container::copy_store(node, &copy);
+        if copied.is_ok() {
+            tree(&copy, &copy, "", &mut text, &mut entries);
+        }
+        _ = std::fs::remove_dir_all(&copy);
+        copied.map_err(Problem::of)?;
+    } else {
+        let store = node.store_dir();
+        if !store.exists() {
+            return Err(none());
+        }
+        tree(&store, &store, "", &mut text, &mut entries);
+    }
+    Ok(Done::new(text, json!({ "store": node.store_shown(), "entries": entries })))
 }
 
 fn tree(root: &Path, dir: &Path, indent: &str, text: &mut String, entries: &mut Vec<Value>) {

