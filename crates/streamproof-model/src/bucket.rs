@@ -95,6 +95,55 @@ pub fn object_stream(file: &Map<String, Value>) -> Map<String, Value> {
     stream
 }
 
+/// Why a stream of this name is none that the clients can use as a bucket, in words that follow "it"; `None` where it is one, and
+/// where the name is none of a bucket. The configuration is normalised.
+#[must_use]
+pub fn broken(name: &str, config: &Map<String, Value>) -> Option<String> {
+    let text = |key: &str| config.get(key).and_then(Value::as_str).unwrap_or_default();
+    let on = |key: &str| config.get(key).and_then(Value::as_bool).unwrap_or(false);
+    let has = |subjects: Value| config.get("subjects") == Some(&subjects);
+    let (kv, bucket) = match (name.strip_prefix(KV_PREFIX), name.strip_prefix(OBJECT_PREFIX)) {
+        (Some(bucket), _) => (true, bucket),
+        (_, Some(bucket)) => (false, bucket),
+        _ => return None,
+    };
+    if !is_valid_name(bucket) {
+        return Some("has a name that no bucket can have".into());
+    }
+    let mirror = config.get("mirror").is_some_and(|mirror| !mirror.is_null());
+    let history = config.get("max_msgs_per_subject").and_then(Value::as_i64).unwrap_or(-1);
+    let because = |why: &str| Some(why.to_owned());
+    if kv && !mirror && !has(json!([format!("$KV.{bucket}.>")])) {
+        return Some(format!(
+            "would not have the subject $KV.{bucket}.>, under which the clients keep the keys"
+        ));
+    }
+    if !kv && !mirror && !has(json!([format!("$O.{bucket}.C.>"), format!("$O.{bucket}.M.>")])) {
+        return Some(format!(
+            "would not have the subjects $O.{bucket}.C.> and $O.{bucket}.M.>, for chunks and their index"
+        ));
+    }
+    if kv && !(1..=64).contains(&history) {
+        return because("would not keep from 1 to 64 values of a key (max_msgs_per_subject)");
+    }
+    if text("retention") != "limits" {
+        return because("would drop what consumers have seen (retention)");
+    }
+    if text("discard") != "new" && !mirror {
+        return because("would drop the oldest where it has to refuse the newest (discard)");
+    }
+    if !on("allow_rollup_hdrs") && !mirror {
+        return because("would refuse the roll-ups by which the clients purge (allow_rollup_hdrs)");
+    }
+    if on("deny_purge") {
+        return because("would refuse to be purged (deny_purge)");
+    }
+    if config.get("subject_transform").is_some_and(|transform| !transform.is_null()) {
+        return because("would store under other subjects than the clients look at (subject_transform)");
+    }
+    None
+}
+
 /// Lets the places of the stream's fields point to the keys of the bucket's file.
 pub(crate) fn alias(places: &mut Places) {
     for (field, key) in [

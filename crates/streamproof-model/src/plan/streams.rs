@@ -11,6 +11,7 @@ use super::send::{
 };
 use super::step::{Action, Carried, Change, Effect, Restore, Step, config_digest, without_server_marks};
 use super::{MARK_KEY, MARK_VALUE};
+use crate::bucket;
 use crate::desired::DesiredStream;
 use crate::fields::stream_field;
 use crate::subject::collide;
@@ -82,6 +83,9 @@ impl Maker<'_> {
                 step.notes
                     .push(format!("messages on {gone} are no longer stored; those that are stored stay"));
             }
+        }
+        if step.blocked.is_none() {
+            step.blocked = breaks_bucket(seen, &live, &full);
         }
         finish(&mut step);
         step
@@ -207,6 +211,26 @@ impl Maker<'_> {
 fn sealed(full: &Document) -> Option<String> {
     (full.get("sealed") == Some(&Value::Bool(true))).then(|| {
         "no stream can be made sealed: apply it with \"sealed\": false, fill it, and seal it then".to_owned()
+    })
+}
+
+/// A bucket that is one stays one, whatever a file of its stream says.
+fn breaks_bucket(seen: &StreamSeen, live: &Document, full: &Document) -> Option<String> {
+    let mirror = |doc: &Document| doc.get("mirror").is_some_and(|mirror| !mirror.is_null());
+    if bucket::broken(&seen.name, live).is_some() {
+        return None;
+    }
+    if let Some(why) = bucket::broken(&seen.name, full) {
+        return Some(format!("it is a bucket, and it {why}: the clients could not use it any more"));
+    }
+    // ADR-8: a mirror keeps the keys under the origin's subjects, where a bucket of its own does not look.
+    let promoted =
+        seen.name.starts_with(bucket::KV_PREFIX) && mirror(live) && !mirror(full) && seen.messages > 0;
+    promoted.then(|| {
+        format!(
+            "its {} values are stored under the subjects of the bucket that it mirrors: as a bucket of its own it would not find them",
+            seen.messages
+        )
     })
 }
 

@@ -1,6 +1,7 @@
 //! A plan for people: lines of text, each with its role, so that whoever prints them can colour them.
 
 use super::step::{Action, Bound, Change, Class, Effect, Loss, Plan, Step};
+use crate::desired::Kind;
 use serde_json::Value;
 
 /// What a line is about.
@@ -65,9 +66,9 @@ fn step_lines(step: &Step) -> Vec<Line> {
         Action::None => (Role::Quiet, ' '),
     };
     let mut lines = vec![Line { role, text: format!("{sign} {} {}", step.kind, step.name) }];
-    let width = step.changes.iter().map(|c| c.path.len()).max().unwrap_or(0);
+    let width = step.changes.iter().map(|c| written(step.kind, &c.path).len()).max().unwrap_or(0);
     if step.action != Action::Create {
-        lines.extend(step.changes.iter().map(|change| change_line(change, width)));
+        lines.extend(step.changes.iter().map(|change| change_line(step.kind, change, width)));
     }
     let mut say = |role, text: String| lines.push(Line { role, text: format!("    {text}") });
     if !step.why.is_empty() {
@@ -89,7 +90,21 @@ fn step_lines(step: &Step) -> Vec<Line> {
     lines
 }
 
-fn change_line(change: &Change, width: usize) -> Line {
+/// The key of the file that a field of the stream comes from.
+fn written(kind: Kind, path: &str) -> &str {
+    if !matches!(kind, Kind::Kv | Kind::Object) {
+        return path;
+    }
+    match path {
+        "max_age" => "ttl",
+        "max_msgs_per_subject" => "history",
+        "max_msg_size" => "max_value_size",
+        "subject_delete_marker_ttl" => "limit_marker_ttl",
+        other => other,
+    }
+}
+
+fn change_line(kind: Kind, change: &Change, width: usize) -> Line {
     let effect = match change.effect {
         Effect::InPlace => "",
         Effect::Replace => "  needs replacing",
@@ -100,7 +115,7 @@ fn change_line(change: &Change, width: usize) -> Line {
     let role = if change.effect == Effect::InPlace { Role::Detail } else { Role::Danger };
     let text = format!(
         "    {:width$}  {} -> {}{drift}{effect}",
-        change.path,
+        written(kind, &change.path),
         value_words(&change.path, &change.from),
         value_words(&change.path, &change.to)
     );

@@ -1,6 +1,8 @@
 //! Plans, their carrying out and exports, against real servers of every supported line.
 #![expect(clippy::unwrap_used, reason = "in tests a panic is the report")]
 
+mod buckets;
+mod cases;
 mod ground;
 mod interop;
 mod lines;
