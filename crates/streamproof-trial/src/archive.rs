@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 use streamproof_checker::Context;
 use streamproof_model::op::FaultKind;
 
+use crate::report::Place;
+use crate::report::power::PowerCut;
 use crate::target::NotProven;
 
 /// The format of [`Record`].
@@ -43,6 +45,9 @@ pub struct Record {
     /// The command that does it again.
     #[serde(default)]
     pub repeat: String,
+    /// What was tried.
+    #[serde(default)]
+    pub place: Place,
 }
 
 /// A nats-server that a run used.
@@ -137,6 +142,26 @@ impl Archive {
     /// If it cannot be written.
     pub fn write_record(&self, record: &Record) -> io::Result<()> {
         write_json(&self.folder.join("run.json"), record)
+    }
+
+    /// Writes what is known of power cuts, for the report.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn write_power(&self, power: &PowerCut) -> io::Result<()> {
+        write_json(&self.folder.join("power.json"), power)
+    }
+
+    /// What is known of power cuts, if anything is.
+    ///
+    /// # Errors
+    /// A file that this version cannot read.
+    pub fn power(&self) -> io::Result<Option<PowerCut>> {
+        match fs::read(self.folder.join("power.json")) {
+            Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Reads what was run.

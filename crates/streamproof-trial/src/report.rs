@@ -20,6 +20,7 @@ pub mod words;
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use streamproof_checker::{Accept, Blame, Cell, Finding, Overall, Verdict};
 use streamproof_model::op::FaultKind;
@@ -29,7 +30,8 @@ use power::PowerCut;
 use scene::{Life, Recovery, Scene};
 
 /// What was tried, and so what is untouched. Every report begins with it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Place {
     /// A server of its own, on a store of its own.
@@ -91,14 +93,14 @@ pub struct Report {
 }
 
 impl Report {
-    /// The report of a run of scratch servers, as far as the verdict and the record of it go.
+    /// The report of a run, as far as the verdict and the record of it go.
     #[must_use]
     pub fn new(verdict: Verdict, record: &Record) -> Report {
         let mut servers = vec![("server", record.server.clone())];
         servers.extend(record.upgrade_to.clone().map(|server| ("upgraded to", server)));
         servers.extend(record.downgrade_to.clone().map(|server| ("downgraded to", server)));
         Report {
-            place: Place::Scratch,
+            place: record.place,
             began: String::new(),
             took_ms: record.took_ms,
             cases: record.cases,

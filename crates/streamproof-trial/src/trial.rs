@@ -21,7 +21,7 @@ use crate::group::{Group, groups};
 use crate::judge::{JudgeError, judge, judge_and};
 use crate::nemesis::Arsenal;
 use crate::report::build::{self, Recoveries};
-use crate::report::{Report, files, repeat};
+use crate::report::{Place, Report, files, repeat};
 use crate::run::{CaseError, Setup, run_case};
 use crate::seed::Seed;
 use crate::target::{NotProven, targets};
@@ -238,6 +238,7 @@ pub fn run(
         ended: false,
         took_ms: 0,
         repeat: repeat::command(options),
+        place: Place::Scratch,
     };
     archive.write_record(&record).map_err(io("write", archive.folder()))?;
     let cancelled = |error: TrialError| match error {
@@ -322,7 +323,8 @@ fn conclude(
     let run = Run { id: &record.id, seed: record.seed, controls: controls(&of_controls), missing: &missing };
     let verdict = merge(run, cases.iter().cloned(), &record.context);
     let folder = archive.folder().to_owned();
-    let report = build::build(archive, &record, verdict.clone(), cases, recoveries)?;
+    let mut report = build::build(archive, &record, verdict.clone(), cases, recoveries)?;
+    report.power_cut = archive.power().map_err(io("read the power cuts in", &folder))?;
     files::write(&folder, &report).map_err(io("write", &folder))?;
     Ok(Outcome { verdict, record, report, folder })
 }

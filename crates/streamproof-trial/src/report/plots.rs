@@ -29,11 +29,25 @@ const LETTER: f64 = 6.1;
 
 /// A picture with a name for who cannot see it.
 pub(crate) fn picture(name: &str, description: &str, height: f64, inside: &Markup) -> Markup {
+    sized("", WIDTH, name, description, height, inside)
+}
+
+/// A picture of this width, which a phone shows whole.
+pub(crate) fn small_picture(
+    width: f64,
+    name: &str,
+    description: &str,
+    height: f64,
+    inside: &Markup,
+) -> Markup {
+    sized("small", width, name, description, height, inside)
+}
+
+fn sized(class: &str, width: f64, name: &str, description: &str, height: f64, inside: &Markup) -> Markup {
     html! {
         div.scroll tabindex="0" role="region" aria-label=(name) {
-            svg viewBox=(format!("0 0 {} {}", n(WIDTH), n(height))) role="img" aria-label=(format!("{name}. {description}")) {
-                (inside)
-            }
+            svg class=[(!class.is_empty()).then_some(class)] viewBox=(format!("0 0 {} {}", n(width), n(height)))
+                role="img" aria-label=(format!("{name}. {description}")) { (inside) }
         }
     }
 }

@@ -1,11 +1,13 @@
-//! What a report shows of power cuts: filled by whoever tries crash states, drawn by [`super::plots::cuts`].
+//! What a report shows of power cuts: written by whoever tries crash states ([`crate::archive::Archive::write_power`]), drawn by
+//! [`super::plots::cuts`].
 //!
 //! Times are microseconds since the recording began; operations are numbered as in the log of the file system.
 
+use serde::{Deserialize, Serialize};
 use streamproof_checker::Cell;
 
 /// The power cuts of a run.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct PowerCut {
     /// What each sentence rests on.
     pub basis: Basis,
@@ -26,7 +28,8 @@ pub struct PowerCut {
 }
 
 /// What the verdicts on power cuts rest on.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Basis {
     /// A model of what a file system may keep: its name (`ext4`, `strict`, …).
     Model(String),
@@ -52,7 +55,7 @@ impl Basis {
 }
 
 /// A sync.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sync {
     /// When it was answered.
     pub at: u64,
@@ -61,7 +64,7 @@ pub struct Sync {
 }
 
 /// An operation of the file system.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FsOp {
     /// When.
     pub at: u64,
@@ -72,7 +75,8 @@ pub struct FsOp {
 }
 
 /// Kinds of operations, as the map draws them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum FsOpKind {
     /// Data is written.
     Write,
@@ -114,7 +118,7 @@ impl FsOpKind {
 }
 
 /// A cut that was tested.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Cut {
     /// When the power went.
     pub at: u64,

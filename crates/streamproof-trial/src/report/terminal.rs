@@ -6,7 +6,7 @@ use streamproof_checker::{Cell, Overall};
 use super::{Report, words};
 
 /// So many findings are explained; the others are in the page.
-const EXPLAINED_MAX: usize = 6;
+const EXPLAINED_MAX: usize = 4;
 
 /// Streams with longer names break the columns rather than the line.
 const NAME_MAX: usize = 28;
@@ -128,7 +128,7 @@ fn found(page: &mut Page, report: &Report) {
         page.line("");
         page.flow("", 2, &format!("{}: {}", group.place(), words::sentence(finding)), Some(Paint::Strong));
         page.flow("  ", 4, &format!("must hold: {}", words::meaning(finding.invariant)), None);
-        for example in finding.examples.iter().take(2) {
+        if let Some(example) = finding.examples.first() {
             page.flow("  ", 4, &format!("for example: {}", words::example(example)), None);
         }
         page.flow("  ", 4, &format!("{}: {}", words::blame(finding.blame), finding.source), None);
@@ -138,15 +138,18 @@ fn found(page: &mut Page, report: &Report) {
     }
     if groups.len() > EXPLAINED_MAX {
         page.line("");
-        page.line(&format!("{} more findings are in the report", groups.len() - EXPLAINED_MAX));
+        page.line(&format!(
+            "and {} more, each with its examples, in the report",
+            groups.len() - EXPLAINED_MAX
+        ));
     }
-    for (defect, accepted) in report.defects() {
+    let defects = report.defects();
+    if !defects.is_empty() {
         page.line("");
-        page.flow("", 2, &format!("known defect {}: {}", defect.name, defect.issue), None);
-        page.flow("  ", 4, &format!("by hand: {}", defect.reproduction), None);
-        if let Some(reason) = accepted {
-            page.flow("  ", 4, &format!("accepted: {reason}"), None);
-        }
+    }
+    for (defect, accepted) in defects {
+        let accepted = accepted.map_or(String::new(), |reason| format!("; accepted: {reason}"));
+        page.flow("", 2, &format!("known defect {}: {}{accepted}", defect.name, defect.issue), None);
     }
 }
 

@@ -2,51 +2,42 @@
 
 use streamproof_checker::{Blame, Cell, Example, Finding, Invariant, Overall, Verdict};
 
-/// The one sentence that matters most.
+/// The one sentence that matters most, with its verdict and the server.
 #[must_use]
 pub fn headline(verdict: &Verdict) -> String {
-    let server = &verdict.server;
+    let (what, server) = (matter(verdict), &verdict.server);
     let restarts = count(verdict.restarts_verified, "restart");
-    let of = |cell: Cell| verdict.findings.iter().filter(move |finding| finding.verdict == cell);
-    let places = |cell: Cell| {
-        let cells = verdict.faults.iter().filter(|fault| fault.verdict == cell).count();
-        format!("{cells} of {}", count(verdict.faults.len() as u64, "stream and fault"))
+    match verdict.verdict {
+        Overall::Pass => format!("pass: {what} of nats-server {server}"),
+        Overall::Accepted => format!("accepted: {what} (nats-server {server}, {restarts})"),
+        Overall::Unprotected => format!("unprotected: {what} (nats-server {server}, {restarts})"),
+        Overall::Fail => format!("FAIL: {what} (nats-server {server}, {restarts})"),
+        Overall::Inconclusive => format!("inconclusive: {what}"),
+        Overall::SelfCheckFailed => format!("SELF-CHECK FAILED: {what}"),
+    }
+}
+
+/// The one sentence that matters most.
+#[must_use]
+pub fn matter(verdict: &Verdict) -> String {
+    let worst = |cell: Cell| {
+        verdict.findings.iter().filter(|finding| finding.verdict == cell).min_by_key(|finding| order(finding))
+    };
+    let told = |cell: Cell| {
+        worst(cell)
+            .map(|worst| format!("{}{}: {}", worst.target, under(worst.fault.as_deref()), sentence(worst)))
     };
     match verdict.verdict {
-        Overall::Pass => format!("pass: no loss found in {restarts} of nats-server {server}"),
-        Overall::Accepted => format!(
-            "accepted: what was lost in {restarts} of nats-server {server}, the project accepts ({})",
-            places(Cell::Accepted)
-        ),
-        Overall::Unprotected => format!(
-            "unprotected: lost, and never promised by this configuration ({}; {restarts} of nats-server {server})",
-            places(Cell::Unprotected)
-        ),
-        Overall::Fail => {
-            let worst = of(Cell::Fail).min_by_key(|finding| order(finding));
-            match worst {
-                Some(worst) => format!(
-                    "FAIL: {}{}: {} (nats-server {server}, {restarts})",
-                    worst.target,
-                    under(worst.fault.as_deref()),
-                    sentence(worst)
-                ),
-                None => {
-                    format!(
-                        "FAIL: --strict, and something is unprotected or not proven (nats-server {server})"
-                    )
-                }
-            }
-        }
+        Overall::Pass => format!("no loss found in {}", count(verdict.restarts_verified, "restart")),
+        Overall::Accepted => told(Cell::Accepted).unwrap_or_default(),
+        Overall::Unprotected => told(Cell::Unprotected).unwrap_or_default(),
+        Overall::Fail => told(Cell::Fail)
+            .unwrap_or_else(|| "--strict, and something is unprotected or not proven".to_owned()),
         Overall::Inconclusive => {
-            format!(
-                "inconclusive: {}",
-                verdict.inconclusive.first().map_or("no proof was given", String::as_str)
-            )
+            verdict.inconclusive.first().cloned().unwrap_or_else(|| "no proof was given".to_owned())
         }
         Overall::SelfCheckFailed => {
-            "SELF-CHECK FAILED: damage done on purpose was not found as it must be; nothing below counts"
-                .to_owned()
+            "damage done on purpose was not found as it must be; nothing below counts".to_owned()
         }
     }
 }

@@ -5,13 +5,13 @@ use streamproof_checker::{
     NotProven, Overall, Verdict,
 };
 use streamproof_model::op::FaultKind;
-use streamproof_trial::archive::{Record, ServerRecord};
+use streamproof_trial::archive::{Archive, Record, ServerRecord};
 use streamproof_trial::report::power::{Basis, Cut, FsOp, FsOpKind, PowerCut, Sync};
 use streamproof_trial::report::scene::{
     AgeBin, Ages, Change, Dot, Fate, Flow, Lane, Life, Mark, Points, Recovery, Scene, Span, State, Step,
 };
 use streamproof_trial::report::terminal::{self, Screen};
-use streamproof_trial::report::{Report, junit, markdown, page};
+use streamproof_trial::report::{Place, Report, junit, markdown, page};
 
 /// Names that would be markup, or commands, wherever they are not escaped.
 pub(crate) const HOSTILE: &str = "<script>alert('x')</script>&\"|`*_\u{1b}[31m\u{0}]]>\n@all";
@@ -109,6 +109,7 @@ fn report(verdict: Overall, faults: Vec<FaultVerdict>, findings: Vec<Finding>) -
         ended: true,
         took_ms: 18_250,
         repeat: "cargo xtask restart-check --seed 7".to_owned(),
+        place: Place::Scratch,
     };
     let mut report = Report::new(verdict, &record);
     report.began = "2026-11-24T10:15:00Z".to_owned();
@@ -273,7 +274,7 @@ fn junit_is_well_formed_of_the_common_schema_and_red_exactly_when_the_run_is() {
 /// What the schema allows (the one of Jenkins' xUnit plugin, `junit-10.xsd`, which is the strictest in use).
 fn check_schema(node: roxmltree::Node<'_, '_>) {
     let (children, needed, allowed): (&[&str], &[&str], &[&str]) = match node.tag_name().name() {
-        "testsuites" => (&["testsuite"], &[], &["name", "time", "tests", "failures", "disabled", "errors"]),
+        "testsuites" => (&["testsuite"], &[], &["name", "time", "tests", "failures", "errors"]),
         "testsuite" => (
             &["properties", "testcase", "system-out", "system-err"],
             &["name", "tests", "failures", "errors"],
@@ -451,6 +452,15 @@ fn power() -> PowerCut {
         same: 5,
         nested: 1,
     }
+}
+
+#[test]
+fn power_cuts_are_kept_in_the_folder_of_the_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let archive = Archive::open(folder.path());
+    assert_eq!(archive.power().unwrap(), None);
+    archive.write_power(&power()).unwrap();
+    assert_eq!(archive.power().unwrap(), Some(power()));
 }
 
 fn life(text: &str) -> Life {

@@ -85,6 +85,8 @@ pub(super) fn changes(report: &Report) -> Markup {
 pub(super) fn run(report: &Report) -> Markup {
     let verdict = &report.verdict;
     let found = verdict.controls.iter().filter(|control| control.found).count();
+    // Times to ready have a plot.
+    let measures: Vec<_> = verdict.measures.iter().filter(|measure| measure.name != "ready").collect();
     html! {
         section id="run" aria-labelledby="run-title" {
             h2 id="run-title" { "Server, seed, and how to repeat it" }
@@ -115,13 +117,13 @@ pub(super) fn run(report: &Report) -> Markup {
                     }
                 }
             }
-            @if !verdict.measures.is_empty() {
+            @if !measures.is_empty() {
                 h3 { "Measured" }
                 div.scroll tabindex="0" role="region" aria-label="Measures" {
                     table {
                         thead { tr { th scope="col" { "What" } th scope="col" { "Of" } th scope="col" { "Under" } th scope="col" { "How often" } th scope="col" { "At most" } } }
                         tbody {
-                            @for measure in &verdict.measures {
+                            @for measure in measures {
                                 tr {
                                     td { (measure.name.replace('-', " ")) } td { (measure.target) } td { (measure.fault.as_deref().unwrap_or_default()) }
                                     td { (words::number(measure.count)) } td { @if measure.max_us > 0 { (words::age(measure.max_us)) } }

@@ -18,7 +18,7 @@ pub(super) fn head(report: &Report) -> Markup {
             h1 {
                 span class=(format!("badge {}", overall(report))) { (verdict.verdict.name()) }
                 " "
-                (without_word(&words::headline(verdict)))
+                (words::matter(verdict))
             }
             @if verdict.controls.iter().any(|control| !control.found) {
                 p.badge.fail { "No verdict below counts: damage done on purpose was not found as it must be." }
@@ -54,18 +54,16 @@ fn overall(report: &Report) -> &'static str {
     }
 }
 
-/// The headline without the word that the badge says.
-fn without_word(headline: &str) -> &str {
-    headline.split_once(": ").map_or(headline, |(_, rest)| rest)
-}
-
 pub(super) fn matrix(report: &Report) -> Markup {
     let lines = report.lines();
     let known = FaultKind::ALL.iter().map(|kind| Some(kind.name()));
-    let faults: Vec<Option<&str>> = std::iter::once(None)
-        .chain(known)
-        .filter(|fault| lines.iter().any(|line| line.fault == *fault))
-        .collect();
+    let worst = |fault: Option<&str>| {
+        lines.iter().filter(|line| line.fault == fault).map(|line| words::rank(line.verdict)).min()
+    };
+    let mut faults: Vec<Option<&str>> =
+        std::iter::once(None).chain(known).filter(|fault| worst(*fault).is_some()).collect();
+    // The worst first, since a phone shows two or three of them; the sort keeps the order of the documentation.
+    faults.sort_by_key(|fault| worst(*fault));
     let mut streams: Vec<&str> = Vec::new();
     for line in &lines {
         if !streams.contains(&line.target) {
@@ -92,7 +90,7 @@ pub(super) fn matrix(report: &Report) -> Markup {
                         }
                     }
                 }
-                p.dim { "pass: no loss found in so many tries, never safe. unprotected: lost, and never promised by this configuration. accepted: lost, and the project lives with it." }
+                p.dim { "Worst first. Pass means that no loss was found in so many tries; it never means safe. Unprotected: lost, and never promised by this configuration. Accepted: lost, and the project lives with it." }
             }
         }
     }

@@ -2,13 +2,17 @@
 
 use maud::{Markup, html};
 
-use super::{LEFT, RIGHT, WIDTH, key, n, picture};
+use super::{LEFT, RIGHT, WIDTH, key, n, picture, small_picture};
 use crate::report::scene::{Ages, Scene};
 use crate::report::words;
 
 /// How high the plot is.
 const HEIGHT: f64 = 130.0;
 
+/// So few bars fit on a phone.
+const FEW: usize = 6;
+/// The width of a picture that does.
+const SMALL: f64 = 400.0;
 /// A bar is no wider.
 const SLOT_MAX: f64 = 72.0;
 
@@ -16,16 +20,18 @@ const SLOT_MAX: f64 = 72.0;
 #[must_use]
 pub fn plot(scene: &Scene, ages: &Ages) -> Markup {
     let most = ages.bins.iter().map(|bin| bin.kept + bin.lost).max().unwrap_or(0).max(1);
-    let slot = ((WIDTH - RIGHT - LEFT) / ages.bins.len().max(1) as f64).min(SLOT_MAX);
+    let few = ages.bins.len() <= FEW;
+    let (left, width) = if few { (92.0, SMALL) } else { (LEFT, WIDTH) };
+    let slot = ((width - RIGHT - left) / ages.bins.len().max(1) as f64).min(SLOT_MAX);
     let top = 16.0;
     let bottom = top + HEIGHT;
     let height = |count: u64| count as f64 / most as f64 * HEIGHT;
     let inside = html! {
-        line.grid x1=(n(LEFT)) x2=(n(WIDTH - RIGHT)) y1=(n(bottom)) y2=(n(bottom)) {}
-        text.tick x=(n(LEFT - 8.0)) y=(n(top + 4.0)) text-anchor="end" { (words::count(most, "message")) }
-        text.tick x=(n(LEFT - 24.0)) y=(n(bottom + 13.0)) text-anchor="end" { "age at the fault" }
+        line.grid x1=(n(left)) x2=(n(width - RIGHT)) y1=(n(bottom)) y2=(n(bottom)) {}
+        text.tick x=(n(left - 8.0)) y=(n(top + 4.0)) text-anchor="end" { (words::count(most, "message")) }
+        text.tick x=(n(left - 22.0)) y=(n(bottom + 13.0)) text-anchor="end" { "age" }
         @for (index, bin) in ages.bins.iter().enumerate() {
-            @let x = LEFT + index as f64 * slot;
+            @let x = left + index as f64 * slot;
             @let (kept, lost) = (height(bin.kept), height(bin.lost));
             g {
                 title { (format!("{} to {} old: {} kept, {} lost", words::age(bin.from_us), words::age(bin.to_us), bin.kept, bin.lost)) }
@@ -48,7 +54,8 @@ pub fn plot(scene: &Scene, ages: &Ages) -> Markup {
                 b { (scene.stream) " under " (ages.kind.name()) ", case " (scene.case) ": " (words::number(kept)) " kept, " (words::number(lost)) " lost" }
                 span.dim { "Acked messages by their age when the fault began, youngest left." }
             }
-            (picture("Loss window", &description, bottom + 20.0, &inside))
+            @if few { (small_picture(width, "Loss window", &description, bottom + 20.0, &inside)) }
+            @else { (picture("Loss window", &description, bottom + 20.0, &inside)) }
             (key(&[("ok", "there after the fault"), ("bad", "lost")]))
         }
     }

@@ -89,16 +89,17 @@ pub fn loss_window(power: &PowerCut) -> Markup {
 /// The map: what was done to which file, and where it was cut.
 #[must_use]
 pub fn map(power: &PowerCut) -> Markup {
-    let mut by_file: BTreeMap<&str, u64> = BTreeMap::new();
-    for operation in &power.operations {
-        *by_file.entry(&operation.path).or_default() += 1;
+    // Of each file: how many operations, and the first of them.
+    let mut by_file: BTreeMap<&str, (u64, usize)> = BTreeMap::new();
+    for (index, operation) in power.operations.iter().enumerate() {
+        by_file.entry(&operation.path).or_insert((0, index)).0 += 1;
     }
-    let mut files: Vec<(&str, u64)> = by_file.into_iter().collect();
-    files.sort_by_key(|(path, count)| (std::cmp::Reverse(*count), *path));
-    let others: u64 = files.iter().skip(FILES_MAX).map(|(_, count)| count).sum();
+    let mut files: Vec<(&str, (u64, usize))> = by_file.into_iter().collect();
+    files.sort_by_key(|(path, (count, _))| (std::cmp::Reverse(*count), *path));
+    let others: u64 = files.iter().skip(FILES_MAX).map(|(_, (count, _))| count).sum();
     let hidden = files.len().saturating_sub(FILES_MAX);
     files.truncate(FILES_MAX);
-    files.sort_unstable();
+    files.sort_by_key(|(_, (_, first))| *first);
     let mut names: Vec<String> = files.iter().map(|(path, _)| (*path).to_owned()).collect();
     if hidden > 0 {
         names.push(format!("{} others", words::number(hidden as u64)));
