@@ -5,10 +5,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use async_nats::{Client, Message};
+use async_nats::{Client, Message, Subject};
 use tokio::sync::oneshot;
 
-use crate::delivery::Delivery;
+use crate::answers::Kind;
+use crate::delivery::{Delivery, IN_PROGRESS};
 use crate::error::{PublishError, StartError};
 use crate::metrics::{Histogram, Totals};
 use crate::outcome::{AckOutcome, ErrorJson, Indeterminate, status_rejection};
@@ -113,6 +114,10 @@ impl Exchange for Acks {
         }
     }
 
+    fn probe(subject: Subject) -> Outgoing {
+        Outgoing::new(subject, IN_PROGRESS)
+    }
+
     fn may_repeat(_: &Outgoing) -> bool {
         true
     }
@@ -120,6 +125,7 @@ impl Exchange for Acks {
 
 impl Acker {
     /// Starts one. It serves the deliveries of any consumer on the same account.
+    #[tracing::instrument(level = "debug", skip_all, fields(window = options.window))]
     pub async fn new(client: Client, options: AckerOptions) -> Result<Self, StartError> {
         let settings = Settings {
             window: options.window,
@@ -152,7 +158,7 @@ impl Acker {
     ) -> Result<(), PublishError> {
         let (subject, payload) = delivery.ack_request()?;
         self.pipeline.send(Outgoing::new(subject, payload), tag, waiter).await?;
-        delivery.close();
+        delivery.close(Kind::Acked);
         Ok(())
     }
 

@@ -1,12 +1,13 @@
 //! What pull and push consumers have in common: the server's description, and a graceful end.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::Client;
+use async_nats::connection::State;
 use bytes::Bytes;
 
-use crate::delivery::{AckPolicy, Answers};
+use crate::answers::Answers;
+use crate::delivery::AckPolicy;
 use crate::error::{ConsumeError, PublishError};
 use crate::outcome::{ErrorJson, Rejection};
 
@@ -78,16 +79,24 @@ impl Named {
     }
 }
 
-/// Waits until everything that was handed out is answered; what was dropped without an answer is given back.
-pub(crate) async fn all_answered(answers: &Arc<Answers>) -> Result<(), PublishError> {
-    loop {
-        let changed = answers.all_answered.notified();
-        let mut changed = std::pin::pin!(changed);
-        changed.as_mut().enable();
-        answers.give_back().await?;
-        if answers.open() == 0 {
-            return Ok(());
+/// How long the server is given to send what it has sent already, where nothing says how much that is.
+pub(crate) const QUIET: Duration = Duration::from_millis(50);
+
+/// The end of a consumer whose subscription is over: everything is answered, and the server has read the answers.
+pub(crate) async fn finish(named: &Named, answers: &Answers) -> Result<(), PublishError> {
+    answers.all_answered().await?;
+    let client = answers.client();
+    // In the socket, and where the connection is lost, in the next one.
+    client.flush().await.map_err(|_| PublishError::Closed)?;
+    for _ in 0..ASKED_AT_MOST {
+        match named.config(client).await {
+            // Without the right to ask nobody can say; a server that is gone again does not answer.
+            Err(ConsumeError::NoAnswer { .. }) if client.connection_state() != State::Disconnected => {}
+            _ => break,
         }
-        changed.await;
     }
+    Ok(())
 }
+
+/// How often the server is asked, at a consumer's end, to show that it has read the answers.
+const ASKED_AT_MOST: usize = 3;

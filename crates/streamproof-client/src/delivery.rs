@@ -1,20 +1,17 @@
 //! A message that a consumer delivered, and the answers that it can be given.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::{fmt, sync::Arc, time::Duration};
 
-use async_nats::{Client, HeaderMap, Message, Subject};
+use async_nats::{HeaderMap, Message, Subject};
 use bytes::Bytes;
-use tokio::sync::Notify;
 
+use crate::answers::{Answers, Kind, NAK};
 use crate::error::PublishError;
 use crate::outcome::number;
 
 const ACK: Bytes = Bytes::from_static(b"+ACK");
-const NAK: Bytes = Bytes::from_static(b"-NAK");
 const TERM: Bytes = Bytes::from_static(b"+TERM");
-const IN_PROGRESS: Bytes = Bytes::from_static(b"+WPI");
+pub(crate) const IN_PROGRESS: Bytes = Bytes::from_static(b"+WPI");
 
 /// Where a message stands in its stream and consumer, as the server says in the reply subject (ADR-15).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,81 +37,25 @@ pub struct Metadata<'a> {
 pub enum AckPolicy {
     /// Each message is answered.
     Explicit,
-    /// An ack answers for all before it.
+    /// An ack answers for all before it, also for those that were lost with a connection and never seen: they do not come
+    /// again then. Whoever must see each acks only as far as nothing is missing.
     All,
     /// Nothing is answered.
     None,
 }
 
 /// A delivered message. With [`AckPolicy::Explicit`] it wants one answer; one that is dropped without any is
-/// given back (nak) by its consumer, so that it is delivered again at once rather than after `ack_wait`.
+/// given back (nak) by its consumer, so that it is delivered again at once rather than after `ack_wait`. With
+/// [`AckPolicy::All`] it may be dropped: an ack of a later one answers for it.
 pub struct Delivery {
     message: Message,
     answers: Arc<Answers>,
     open: bool,
 }
 
-/// What all deliveries of a consumer share.
-pub(crate) struct Answers {
-    pub(crate) client: Client,
-    policy: AckPolicy,
-    /// Handed out, and not answered.
-    open: AtomicUsize,
-    answered: AtomicU64,
-    /// Dropped without an answer. Bounded: none is in it that is not also in the server's `max_ack_pending`.
-    dropped: Mutex<Vec<Subject>>,
-    pub(crate) all_answered: Notify,
-}
-
-impl Answers {
-    pub(crate) fn new(client: Client, policy: AckPolicy) -> Arc<Self> {
-        Arc::new(Answers {
-            client,
-            policy,
-            open: AtomicUsize::new(0),
-            answered: AtomicU64::new(0),
-            dropped: Mutex::new(Vec::new()),
-            all_answered: Notify::new(),
-        })
-    }
-
-    pub(crate) fn policy(&self) -> AckPolicy {
-        self.policy
-    }
-
-    pub(crate) fn open(&self) -> usize {
-        self.open.load(Ordering::Acquire)
-    }
-
-    pub(crate) fn answered(&self) -> u64 {
-        self.answered.load(Ordering::Relaxed)
-    }
-
-    /// Gives back what was dropped without an answer.
-    pub(crate) async fn give_back(&self) -> Result<(), PublishError> {
-        loop {
-            let Some(reply) = self.dropped.lock().unwrap_or_else(PoisonError::into_inner).pop() else {
-                return Ok(());
-            };
-            self.client.publish(reply, NAK).await?;
-            self.close_one();
-        }
-    }
-
-    fn close_one(&self) {
-        self.answered.fetch_add(1, Ordering::Relaxed);
-        if self.open.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.all_answered.notify_waiters();
-        }
-    }
-}
-
 impl Delivery {
     pub(crate) fn new(message: Message, answers: &Arc<Answers>) -> Self {
-        let open = answers.policy == AckPolicy::Explicit && message.reply.is_some();
-        if open {
-            answers.open.fetch_add(1, Ordering::AcqRel);
-        }
+        let open = message.reply.as_deref().is_some_and(|reply| answers.hand_out(reply));
         Delivery { message, answers: answers.clone(), open }
     }
 
@@ -145,45 +86,45 @@ impl Delivery {
     /// Done: the server need not deliver it again. Whether the server got to know is not waited for; the one who
     /// must know uses an [`Acker`](crate::Acker). With [`AckPolicy::All`] it stands for all before it, too.
     pub async fn ack(self) -> Result<(), PublishError> {
-        self.answer(ACK).await
+        self.answer(ACK, Kind::Acked).await
     }
 
     /// Not done: to be delivered again, at once or after a delay.
     pub async fn nak(self, delay: Option<Duration>) -> Result<(), PublishError> {
-        self.answer(match delay {
+        let payload = match delay {
             None => NAK,
             Some(delay) => format!("-NAK {{\"delay\":{}}}", delay.as_nanos()).into(),
-        })
-        .await
+        };
+        self.answer(payload, Kind::Nacked).await
     }
 
     /// Never to be delivered again, though it was not done; the reason is in the server's advisory (2.10.4).
     pub async fn term(self, reason: Option<&str>) -> Result<(), PublishError> {
-        self.answer(match reason {
+        let payload = match reason {
             None => TERM,
             Some(reason) => format!("+TERM {reason}").into(),
-        })
-        .await
+        };
+        self.answer(payload, Kind::Termed).await
     }
 
     /// Still being worked on: `ack_wait` starts anew.
     pub async fn in_progress(&self) -> Result<(), PublishError> {
         let reply = self.message.reply.clone().ok_or(PublishError::NoReply)?;
-        Ok(self.answers.client.publish(reply, IN_PROGRESS).await?)
+        Ok(self.answers.client().publish(reply, IN_PROGRESS).await?)
     }
 
     /// The message as async-nats has it. Its answer is then the caller's own business.
     #[must_use]
     pub fn into_message(mut self) -> Message {
-        self.close();
+        self.close(Kind::Taken);
         self.message.clone()
     }
 
-    async fn answer(mut self, payload: Bytes) -> Result<(), PublishError> {
+    async fn answer(mut self, payload: Bytes, kind: Kind) -> Result<(), PublishError> {
         let reply = self.message.reply.clone().ok_or(PublishError::NoReply)?;
         // If this is dropped while it waits, the delivery is still open, and is given back.
-        self.answers.client.publish(reply, payload).await?;
-        self.close();
+        self.answers.client().publish(reply, payload).await?;
+        self.close(kind);
         Ok(())
     }
 
@@ -191,21 +132,17 @@ impl Delivery {
         Ok((self.message.reply.clone().ok_or(PublishError::NoReply)?, ACK))
     }
 
-    pub(crate) fn close(&mut self) {
+    pub(crate) fn close(&mut self, kind: Kind) {
         if std::mem::take(&mut self.open) {
-            self.answers.close_one();
+            let sequence = self.metadata().map_or(0, |m| m.stream_sequence);
+            self.answers.close(sequence, kind);
         }
     }
 }
 
 impl Drop for Delivery {
     fn drop(&mut self) {
-        if self.open
-            && let Some(reply) = self.message.reply.take()
-        {
-            self.answers.dropped.lock().unwrap_or_else(PoisonError::into_inner).push(reply);
-            self.answers.all_answered.notify_waiters();
-        }
+        self.answers.let_go(if self.open { self.message.reply.take() } else { None });
     }
 }
 
@@ -220,7 +157,7 @@ impl fmt::Debug for Delivery {
 }
 
 /// Nine tokens, or eleven and more with domain and account after `$JS.ACK`.
-fn parse(reply: &str) -> Option<Metadata<'_>> {
+pub(crate) fn parse(reply: &str) -> Option<Metadata<'_>> {
     let mut tokens = [""; 11];
     let mut count = 0;
     for token in reply.strip_prefix("$JS.ACK.")?.split('.') {

@@ -14,6 +14,9 @@ pub enum PublishError {
         /// The server's `max_payload`.
         most_bytes: usize,
     },
+    /// As `TooLarge`: the server's `max_payload` was lowered just now.
+    #[error("more than the server's max_payload, which was lowered just now")]
+    LimitLowered,
     /// A subject that cannot be published to.
     #[error("the subject is not one that can be published to")]
     InvalidSubject,
@@ -37,7 +40,7 @@ pub enum PublishError {
 impl From<async_nats::client::PublishError> for PublishError {
     fn from(e: async_nats::client::PublishError) -> Self {
         match e.kind() {
-            PublishErrorKind::MaxPayloadExceeded => PublishError::TooLarge { bytes: 0, most_bytes: 0 },
+            PublishErrorKind::MaxPayloadExceeded => PublishError::LimitLowered,
             PublishErrorKind::InvalidSubject => PublishError::InvalidSubject,
             PublishErrorKind::Send => PublishError::Closed,
         }

@@ -14,8 +14,9 @@ use bytes::Bytes;
 use futures_util::Stream;
 
 use crate::error::{PublishError, StartError};
-use crate::outcome::{ErrorJson, Indeterminate, Rejection, status_rejection};
+use crate::outcome::{ErrorJson, Indeterminate, Rejection, number, status_rejection};
 use crate::outgoing::Outgoing;
+use crate::pipeline::MAX_WINDOW;
 
 /// The server never acks more rarely than every 500 messages (jetstream_batching.go, `fastBatchInit`).
 const DEFAULT_FLOW: u16 = 500;
@@ -67,6 +68,14 @@ impl FastBatchOptions {
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
+    }
+
+    pub(crate) fn in_flight(&self) -> usize {
+        (usize::from(self.flow) * usize::from(self.outstanding_acks)).min(MAX_WINDOW)
+    }
+
+    pub(crate) fn ack_timeout(&self) -> Duration {
+        self.timeout
     }
 }
 
@@ -133,6 +142,8 @@ pub struct FastBatch {
     connects: u64,
     started: bool,
     committed: Option<Committed>,
+    /// No further word comes.
+    over: bool,
     failure: Option<BatchFailure>,
     /// The message at which the server stopped taking any.
     failed_at: Option<u64>,
@@ -167,6 +178,7 @@ enum Operation {
 
 impl FastBatch {
     /// Begins a batch; the stream must have `allow_batched`. On a server before 2.14 this says so.
+    #[tracing::instrument(level = "debug", skip_all, fields(flow = options.flow))]
     pub async fn begin(client: Client, options: FastBatchOptions) -> Result<Self, StartError> {
         if !client.is_server_compatible(2, 14, 0) {
             return Err(StartError::ServerTooOld {
@@ -191,6 +203,7 @@ impl FastBatch {
             timeout: options.timeout,
             started: false,
             committed: None,
+            over: false,
             failure: None,
             failed_at: None,
         })
@@ -199,9 +212,7 @@ impl FastBatch {
     /// Sends one more; waits while as much is in flight as may be. The first waits for the server's answer.
     pub async fn add(&mut self, message: impl Into<Outgoing>) -> Result<(), AddError> {
         let message = message.into();
-        if let Some(name) = message.invalid_header {
-            return Err(PublishError::InvalidHeader { name }.into());
-        }
+        message.check(&self.client)?;
         while self.failure.is_none() && self.sent - self.stored >= self.flow * self.outstanding_acks {
             self.await_answer().await;
         }
@@ -231,6 +242,12 @@ impl FastBatch {
         Ok(())
     }
 
+    /// Messages handed to the connection, so far.
+    #[must_use]
+    pub fn sent(&self) -> u64 {
+        self.sent
+    }
+
     /// Messages of which it is known that they are stored, so far.
     #[must_use]
     pub fn stored(&self) -> u64 {
@@ -238,6 +255,7 @@ impl FastBatch {
     }
 
     /// Ends the batch, waits for the server's last word, and accounts for every message.
+    #[tracing::instrument(level = "debug", skip_all, fields(sent = self.sent))]
     pub async fn commit(mut self) -> BatchReport {
         if let Some(subject) = self.subject.clone()
             && self.failure.is_none()
@@ -249,10 +267,22 @@ impl FastBatch {
         }
         // After a gap or a refusal the server still says how much it stored before.
         let may_answer = |f: &BatchFailure| !matches!(f, BatchFailure::Indeterminate(_));
-        while self.sent > 0 && self.committed.is_none() && self.failure.as_ref().is_none_or(may_answer) {
+        while self.sent > 0
+            && self.committed.is_none()
+            && !self.over
+            && self.failure.as_ref().is_none_or(may_answer)
+        {
             self.await_answer().await;
         }
         self.report()
+    }
+
+    /// What the server said when it refused.
+    pub(crate) fn refusal(&self) -> Option<&Rejection> {
+        match &self.failure {
+            Some(BatchFailure::Rejected(rejection)) => Some(rejection),
+            _ => None,
+        }
     }
 
     fn report(&self) -> BatchReport {
@@ -330,14 +360,13 @@ impl FastBatch {
     fn fail(&mut self, why: Indeterminate) {
         if self.failed_at.is_none() || self.failure.is_none() {
             self.failure = Some(BatchFailure::Indeterminate(why));
-        } else {
-            self.committed.get_or_insert(Committed { stream: String::new(), seq: 0, count: 0, error: None });
         }
+        self.over = true;
     }
 
     fn take_in(&mut self, message: &Message) {
         if let Some(rejection) = status_rejection(message) {
-            return self.refused(1, rejection);
+            return self.refused(message, rejection);
         }
         if let Ok(flow) = serde_json::from_slice::<Flow>(&message.payload) {
             match flow {
@@ -358,16 +387,19 @@ impl FastBatch {
             return;
         }
         match serde_json::from_slice::<Committed>(&message.payload) {
-            Ok(Committed { error: Some(error), .. }) => self.refused(self.stored + 1, error.into()),
+            Ok(Committed { error: Some(error), .. }) => self.refused(message, error.into()),
             Ok(committed) => self.committed = Some(committed),
             Err(_) => self.fail(Indeterminate::Unreadable),
         }
     }
 
-    /// The whole batch was refused; no further word comes.
-    fn refused(&mut self, at: u64, rejection: Rejection) {
-        self.failed_at = Some(at);
+    /// One was refused outside of the batch's own words: there is no such batch (a server that was started again), or no
+    /// stream. It and all after it are not stored; of those before it, what was not acked is unknown.
+    fn refused(&mut self, message: &Message, rejection: Rejection) {
+        let sequence = message.subject.strip_prefix(self.reply_prefix.as_str());
+        let sequence = sequence.and_then(|rest| number(rest.split('.').next()?.as_bytes()));
+        self.failed_at = Some(sequence.unwrap_or(self.sent + 1));
         self.failure.get_or_insert(BatchFailure::Rejected(rejection));
-        self.committed.get_or_insert(Committed { stream: String::new(), seq: 0, count: 0, error: None });
+        self.over = true;
     }
 }

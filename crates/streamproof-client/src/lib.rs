@@ -3,6 +3,8 @@
 pub use async_nats;
 
 mod acker;
+mod answers;
+mod batch;
 mod consumer;
 mod delivery;
 mod error;
@@ -18,11 +20,12 @@ mod push;
 mod worker;
 
 pub use acker::{AckFuture, Acker, AckerOptions};
+pub use batch::{Batch, Fallback};
 pub use delivery::{AckPolicy, Delivery, Metadata};
 pub use error::{ConsumeError, PublishError, StartError};
 pub use extension::ClientExt;
 pub use fast_batch::{AddError, BatchFailure, BatchReport, FastBatch, FastBatchOptions};
-pub use metrics::{Histogram, Totals};
+pub use metrics::{ConsumerTotals, Histogram, Totals};
 pub use outcome::{AckOutcome, Indeterminate, Outcome, PubAck, Rejection};
 pub use outgoing::Outgoing;
 pub use pipeline::{MAX_WINDOW, OnDisconnect};

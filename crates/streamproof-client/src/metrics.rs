@@ -46,6 +46,36 @@ impl Totals {
     }
 }
 
+/// What a consumer handed out, and what became of it. As of now: while others answer, the numbers of one copy may be a
+/// message apart; with nobody at it `delivered` is the sum of all the others.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ConsumerTotals {
+    /// Handed out; each delivery of a message counts.
+    pub delivered: u64,
+    /// Acked; with [`AckPolicy::All`](crate::AckPolicy::All) also those that a later ack answered for.
+    pub acked: u64,
+    /// Given back by [`nak`](crate::Delivery::nak).
+    pub nacked: u64,
+    /// Given up by [`term`](crate::Delivery::term).
+    pub termed: u64,
+    /// Given back because it was dropped, or left at the end; or delivered again before its answer.
+    pub given_back: u64,
+    /// Taken out as a bare message: the caller answers.
+    pub taken: u64,
+    /// Not answered yet.
+    pub unanswered: u64,
+}
+
+impl ConsumerTotals {
+    /// Whether everything that was handed out is answered or still open.
+    #[must_use]
+    pub fn balanced(&self) -> bool {
+        let answered = self.acked + self.nacked + self.termed + self.given_back + self.taken;
+        self.delivered == answered + self.unanswered
+    }
+}
+
 /// Buckets for each power of two: 16, so that a quantile is at most 6.25 % too high.
 const SUB_BUCKETS: usize = 16;
 /// Powers of two of microseconds: up to 2^36 µs, 19 hours.

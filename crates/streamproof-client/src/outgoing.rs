@@ -6,8 +6,10 @@ use async_nats::header::{
     NATS_EXPECTED_LAST_MESSAGE_ID, NATS_EXPECTED_LAST_SEQUENCE, NATS_EXPECTED_LAST_SUBJECT_SEQUENCE,
     NATS_EXPECTED_STREAM, NATS_MESSAGE_ID, NATS_MESSAGE_TTL,
 };
-use async_nats::{HeaderMap, HeaderName, HeaderValue, Subject};
+use async_nats::{Client, HeaderMap, HeaderName, HeaderValue, Subject};
 use bytes::Bytes;
+
+use crate::error::PublishError;
 
 /// A message to be published.
 ///
@@ -84,6 +86,31 @@ impl Outgoing {
         self.header(NATS_MESSAGE_TTL.as_ref(), &format!("{}s", seconds.max(1)))
     }
 
+    /// Whether it can be sent at all: the server would cut the connection, and all that is in flight with it.
+    pub(crate) fn check(&self, client: &Client) -> Result<(), PublishError> {
+        if let Some(name) = &self.invalid_header {
+            return Err(PublishError::InvalidHeader { name: name.clone() });
+        }
+        let (bytes, most_bytes) = (self.wire_bytes(), client.max_payload());
+        if bytes > most_bytes {
+            return Err(PublishError::TooLarge { bytes, most_bytes });
+        }
+        Ok(())
+    }
+
+    /// Body and headers, as the server counts them: `NATS/1.0`, a line for each value, an empty line.
+    fn wire_bytes(&self) -> usize {
+        let Some(headers) = self.headers.as_ref().filter(|h| !h.is_empty()) else {
+            return self.payload.len();
+        };
+        let line = |name: &HeaderName, value: &HeaderValue| {
+            AsRef::<str>::as_ref(name).len() + ": \r\n".len() + value.as_str().len()
+        };
+        let lines: usize =
+            headers.iter().flat_map(|(name, values)| values.iter().map(move |v| line(name, v))).sum();
+        "NATS/1.0\r\n\r\n".len() + lines + self.payload.len()
+    }
+
     pub(crate) fn has_message_id(&self) -> bool {
         self.headers.as_ref().is_some_and(|h| h.get(NATS_MESSAGE_ID).is_some())
     }
@@ -104,6 +131,13 @@ impl From<async_nats::jetstream::message::OutboundMessage> for Outgoing {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn headers_count_as_the_server_counts_them() {
+        let plain = Outgoing::new("a", "body");
+        assert_eq!(plain.wire_bytes(), 4);
+        assert_eq!(plain.header("ab", "cde").wire_bytes(), "NATS/1.0\r\nab: cde\r\n\r\nbody".len());
+    }
 
     #[test]
     fn a_ttl_is_rounded_up_to_whole_seconds() {

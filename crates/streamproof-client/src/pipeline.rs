@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use async_nats::connection::State as ConnectionState;
 use async_nats::{Client, Message, Subject};
 use tokio::sync::{Notify, Semaphore, oneshot};
+use tracing::Instrument;
 
 use crate::error::{PublishError, StartError};
 use crate::metrics::{Histogram, Totals};
@@ -44,6 +45,8 @@ pub(crate) trait Exchange: Send + 'static {
     fn answered(&mut self, message: &Message) -> Option<Self::Outcome>;
     fn unanswered(why: Indeterminate) -> Self::Outcome;
     fn class(outcome: &Self::Outcome) -> Class;
+    /// A request on a subject that was used before, which is answered and changes nothing.
+    fn probe(subject: Subject) -> Outgoing;
     /// Whether sending it twice does the same as sending it once.
     fn may_repeat(message: &Outgoing) -> bool;
 }
@@ -88,6 +91,8 @@ struct Shared<E: Exchange> {
 
 struct State<E: Exchange> {
     slots: Slots<E>,
+    /// One that was used.
+    subject: Option<Subject>,
     handles: usize,
     closed: bool,
     /// Outcomes are counted that the sink has not been told yet.
@@ -141,11 +146,12 @@ impl<E: Exchange> Pipeline<E> {
             on_disconnect: settings.on_disconnect,
             free_slots: Semaphore::new(window),
             window,
-            state: Mutex::new(State { slots, handles: 1, closed: false, telling: false }),
+            state: Mutex::new(State { slots, subject: None, handles: 1, closed: false, telling: false }),
             idle: Notify::new(),
             wake: Notify::new(),
         });
-        tokio::spawn(driver::drive(shared.clone(), answers, sink));
+        let span = tracing::debug_span!("pipeline", inbox = shared.inbox, window);
+        tokio::spawn(driver::drive(shared.clone(), answers, sink).instrument(span));
         Ok(Pipeline { shared })
     }
 
@@ -157,7 +163,7 @@ impl<E: Exchange> Pipeline<E> {
         waiter: Option<oneshot::Sender<E::Outcome>>,
     ) -> Result<(), PublishError> {
         let shared = &*self.shared;
-        check(&shared.client, &message)?;
+        message.check(&shared.client)?;
         if shared.on_disconnect == OnDisconnect::Fail && !shared.connected() {
             return Err(PublishError::Disconnected);
         }
@@ -168,7 +174,7 @@ impl<E: Exchange> Pipeline<E> {
         permit.forget();
         let copy = (shared.on_disconnect == OnDisconnect::Repeat && E::may_repeat(&message))
             .then(|| Box::new(message.clone()));
-        let mut ticket = shared.take(tag, waiter, copy)?;
+        let mut ticket = shared.take(tag, waiter, copy, &message.subject)?;
         let reply = ticket.token.reply_subject(&shared.inbox);
         let handed_over = shared.hand_over(message, reply).await;
         // One that was given an outcome while it waited keeps it.
@@ -228,10 +234,14 @@ impl<E: Exchange> Shared<E> {
         tag: u64,
         waiter: Option<oneshot::Sender<E::Outcome>>,
         copy: Option<Box<Outgoing>>,
+        subject: &Subject,
     ) -> Result<Ticket<'_, E>, PublishError> {
         let now = self.now();
         let mut state = self.lock();
         let first = state.slots.totals.in_flight == 0;
+        if first {
+            state.subject = Some(subject.clone());
+        }
         let taken = state.slots.take(now, tag, waiter, copy);
         drop(state);
         // A permit was taken, and there is a free slot for each permit.
@@ -278,16 +288,4 @@ impl<E: Exchange> Drop for Ticket<'_, E> {
             self.shared.idle.notify_waiters();
         }
     }
-}
-
-fn check(client: &Client, message: &Outgoing) -> Result<(), PublishError> {
-    if let Some(name) = &message.invalid_header {
-        return Err(PublishError::InvalidHeader { name: name.clone() });
-    }
-    // async-nats counts headers and body; the server would cut the connection, and all that is in flight with it.
-    let most_bytes = client.max_payload();
-    if message.payload.len() > most_bytes {
-        return Err(PublishError::TooLarge { bytes: message.payload.len(), most_bytes });
-    }
-    Ok(())
 }

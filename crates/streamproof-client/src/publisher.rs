@@ -5,7 +5,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use async_nats::{Client, Message};
+use async_nats::{Client, Message, Subject};
+use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use crate::error::{PublishError, StartError};
@@ -87,6 +88,10 @@ impl PublisherOptions {
 /// Publishes with an ack for each message, with a hard bound on how many are in flight. Clones share the bound and
 /// the counts.
 ///
+/// Besides its subjects, the user needs the right to subscribe to `_INBOX.>`, and should have that to publish there: after a
+/// timeout or a reconnect the publisher sends itself a message, to learn what the server has read. Without that right it
+/// publishes an empty message that no stream stores (`Nats-Expected-Stream: -`) on a subject that it published on before.
+///
 /// ```no_run
 /// # async fn f() -> Result<(), Box<dyn std::error::Error>> {
 /// use streamproof_client::{ClientExt, Outcome, Outgoing};
@@ -123,6 +128,11 @@ impl Exchange for Publishes {
             Outcome::Rejected(_) => Class::Rejected,
             Outcome::Indeterminate(why) => Class::Unknown(*why),
         }
+    }
+
+    /// No stream has this name, so that whichever takes the subject refuses it (JSStreamNotMatchErr), and stores nothing.
+    fn probe(subject: Subject) -> Outgoing {
+        Outgoing::new(subject, Bytes::new()).expected_stream("-")
     }
 
     fn may_repeat(message: &Outgoing) -> bool {

@@ -12,9 +12,11 @@ use async_nats::connection::State as ConnectionState;
 use async_nats::{Client, Message, Subject, Subscriber};
 use futures_util::Stream;
 
-use crate::consumer::{API_PREFIX, Named, all_answered};
-use crate::delivery::{AckPolicy, Answers, Delivery};
+use crate::answers::Answers;
+use crate::consumer::{API_PREFIX, Named, QUIET, finish};
+use crate::delivery::{AckPolicy, Delivery};
 use crate::error::{ConsumeError, PublishError};
+use crate::metrics::ConsumerTotals;
 
 /// Asked for ahead, unless told otherwise.
 const DEFAULT_BATCH: usize = 1000;
@@ -248,35 +250,45 @@ impl PullConsumer {
 
     /// Asks for no more, and gives what is there already back to the server; then waits until everything that was
     /// handed out is answered, and until the server has read the answers.
+    ///
+    /// What is still asked for is taken in first, as far as the server has it: a message that it sends in the very moment
+    /// in which the subscription ends is lost on the way, and comes again after `ack_wait`.
+    #[tracing::instrument(level = "debug", skip_all, fields(stream = self.named.stream, consumer = self.named.consumer))]
     pub async fn drain(mut self) -> Result<(), PublishError> {
-        // Without interest on the inbox the server drops the open requests; what is on its way is taken in first.
+        let mut back = Vec::new();
+        while self.requested > 0 && self.policy_asks() {
+            let Ok(Some(message)) = self.message_within(QUIET).await else { break };
+            match self.take_in(message) {
+                Ok(Event::Delivery(delivery)) => back.push(delivery),
+                Ok(Event::Status) => {}
+                Err(_) => break,
+            }
+        }
         let _ = self.messages.drain().await;
         while let Some(message) = poll_fn(|cx| Pin::new(&mut self.messages).poll_next(cx)).await {
             if message.status.is_none() {
                 drop(Delivery::new(message, &self.answers));
             }
         }
+        drop(back);
         self.ready.clear();
-        all_answered(&self.answers).await?;
-        self.client.flush().await.map_err(|_| PublishError::Closed)
+        finish(&self.named, &self.answers).await
     }
 
-    /// Handed out and not answered yet. Only counted with [`AckPolicy::Explicit`].
+    /// What was handed out, and what became of it.
     #[must_use]
-    pub fn unanswered(&self) -> usize {
-        self.answers.open()
-    }
-
-    /// How many were answered, in whatever way.
-    #[must_use]
-    pub fn answered(&self) -> u64 {
-        self.answers.answered()
+    pub fn totals(&self) -> ConsumerTotals {
+        self.answers.totals()
     }
 
     /// How this consumer wants its messages answered.
     #[must_use]
     pub fn ack_policy(&self) -> AckPolicy {
         self.answers.policy()
+    }
+
+    fn policy_asks(&self) -> bool {
+        self.answers.policy() != AckPolicy::None
     }
 
     fn may_ask(&self) -> bool {

@@ -1,19 +1,26 @@
 //! A push consumer: the server sends to a subject, and this listens there.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use async_nats::{Client, Subscriber};
 use bytes::Bytes;
 use futures_util::StreamExt;
 
-use crate::consumer::{API_PREFIX, Named, all_answered};
-use crate::delivery::{AckPolicy, Answers, Delivery};
+use crate::answers::Answers;
+use crate::consumer::{API_PREFIX, Named, QUIET, finish};
+use crate::delivery::{AckPolicy, Delivery};
 use crate::error::{ConsumeError, PublishError};
+use crate::metrics::ConsumerTotals;
+
+/// How long a drain takes in what the server goes on sending.
+const TAKING_IN: Duration = Duration::from_secs(1);
 
 /// A push consumer that exists on the server. What it is sent and has not taken is bounded by the consumer's
 /// `max_ack_pending`, or by its `flow_control` where nothing is acked; keep both below the subscription's capacity.
 pub struct PushConsumer {
     client: Client,
+    named: Named,
     messages: Subscriber,
     answers: Arc<Answers>,
 }
@@ -33,7 +40,7 @@ impl PushConsumer {
         };
         let messages = subscribed.map_err(|_| ConsumeError::Closed)?;
         let answers = Answers::new(client.clone(), config.policy());
-        Ok(PushConsumer { client, messages, answers })
+        Ok(PushConsumer { client, named, messages, answers })
     }
 
     /// The next message, however long it takes. After a restart the server sends on where it was.
@@ -53,22 +60,33 @@ impl PushConsumer {
         }
     }
 
-    /// Listens no more; gives back what is there and was not handed out, and waits until the rest is answered.
+    /// Listens no more; gives back what is there and was not handed out, and waits until the rest is answered and the server
+    /// has read the answers. What the server sends unasked is taken in for a moment first.
+    #[tracing::instrument(level = "debug", skip_all, fields(stream = self.named.stream, consumer = self.named.consumer))]
     pub async fn drain(mut self) -> Result<(), PublishError> {
+        let mut back = Vec::new();
+        // Without acks it sends no more than `max_ack_pending`; where that is unlimited, a clock is the bound.
+        let begun = Instant::now();
+        while self.answers.policy() != AckPolicy::None && begun.elapsed() < TAKING_IN {
+            let Ok(Some(message)) = tokio::time::timeout(QUIET, self.messages.next()).await else { break };
+            if message.status.is_none() {
+                back.push(Delivery::new(message, &self.answers));
+            }
+        }
         let _ = self.messages.drain().await;
         while let Some(message) = self.messages.next().await {
             if message.status.is_none() {
                 drop(Delivery::new(message, &self.answers));
             }
         }
-        all_answered(&self.answers).await?;
-        self.client.flush().await.map_err(|_| PublishError::Closed)
+        drop(back);
+        finish(&self.named, &self.answers).await
     }
 
-    /// Handed out and not answered yet. Only counted with [`AckPolicy::Explicit`].
+    /// What was handed out, and what became of it.
     #[must_use]
-    pub fn unanswered(&self) -> usize {
-        self.answers.open()
+    pub fn totals(&self) -> ConsumerTotals {
+        self.answers.totals()
     }
 
     /// How this consumer wants its messages answered.

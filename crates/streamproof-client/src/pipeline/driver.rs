@@ -138,5 +138,9 @@ async fn send_fence<E: Exchange>(shared: Arc<Shared<E>>, work: FenceWork) {
         }
     }
     let fence = format!("{}.{FENCE}{}", shared.inbox, work.number);
-    let _ = shared.client.publish(fence, Bytes::new()).await;
+    let subject = shared.lock().subject.clone().filter(|_| work.probe);
+    match subject {
+        Some(subject) => _ = shared.hand_over(E::probe(subject), fence.into()).await,
+        None => _ = shared.client.publish(fence, Bytes::new()).await,
+    }
 }

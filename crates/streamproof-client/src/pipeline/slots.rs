@@ -6,7 +6,9 @@
 //!
 //! How a slot without an answer is freed: a *fence*, a message to the own inbox, is sent after it on the same
 //! connection. When the fence is back, the server has read all that was sent before. What is still unanswered then
-//! was lost with an earlier connection, or waits in the server; one more grace period is given to the latter.
+//! was lost with an earlier connection, or waits in the server; one more grace period is given to the latter. A fence that
+//! does not come back in time may be one that the user has no right to publish: the next one is a *probe*, a request on a
+//! subject that was published on before, made such that it changes nothing.
 
 use std::time::{Duration, Instant};
 
@@ -18,6 +20,9 @@ use super::{Class, Exchange, OnDisconnect, Settings};
 use crate::metrics::{Histogram, Totals};
 use crate::outcome::Indeterminate;
 use crate::outgoing::Outgoing;
+
+/// A fence that is not back after this is taken for lost. A server that stands still for longer costs a small message each.
+const FENCE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What the server gets to answer that which reached it over a new connection, counted from the fence.
 const RECONNECT_GRACE: Duration = Duration::from_millis(250);
@@ -37,6 +42,8 @@ pub(crate) struct Slots<E: Exchange> {
     last_old_answer: Option<Instant>,
     fence: Option<Fence>,
     next_fence: u64,
+    /// The last one was not heard of, on a connection that was there.
+    unheard: bool,
     /// Slots freed since this was last looked at and set back to 0.
     pub(crate) freed: usize,
 }
@@ -55,6 +62,13 @@ struct Slot<O> {
     tag: u64,
     waiter: Option<oneshot::Sender<O>>,
     copy: Option<Box<Outgoing>>,
+}
+
+impl<O> Slot<O> {
+    /// The server has read all that was sent before, and had time to answer.
+    fn is_lost(&self, now: Now, quiet: bool) -> bool {
+        quiet && self.release_at.is_some_and(|at| now.time >= at)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,6 +100,8 @@ pub(crate) struct Now {
 /// A fence to be sent, and before it what is sent again.
 pub(crate) struct FenceWork {
     pub(crate) number: u64,
+    /// The one before was not heard of: ask on a subject that is known to be allowed.
+    pub(crate) probe: bool,
     pub(crate) repeat: Vec<(Outgoing, Token)>,
 }
 
@@ -118,6 +134,7 @@ impl<E: Exchange> Slots<E> {
             last_old_answer: None,
             fence: None,
             next_fence: 0,
+            unheard: false,
             freed: 0,
         }
     }
@@ -208,6 +225,7 @@ impl<E: Exchange> Slots<E> {
     /// The fence is back: the server has read all that was sent before it.
     pub(crate) fn fence_is_back(&mut self, number: u64, now: Instant) {
         let Some(fence) = self.fence.take_if(|f| f.number == number) else { return };
+        self.unheard = false;
         for index in 0..self.count() {
             let slot = &mut self.slots[index as usize];
             // Copies are handed over just before their fence, and keep their order in the client over a reconnect.
@@ -244,8 +262,11 @@ impl<E: Exchange> Slots<E> {
             return None;
         }
         // A fence can be lost with its connection.
-        let timeout = self.timeout;
-        self.fence.take_if(|f| f.connects < now.connects || now.time > f.sent_at + timeout);
+        if self.fence.take_if(|f| f.connects < now.connects).is_none()
+            && self.fence.take_if(|f| now.time > f.sent_at + FENCE_TIMEOUT).is_some()
+        {
+            self.unheard = !self.unheard;
+        }
         let quiet = self.last_old_answer.is_none_or(|at| now.time >= at + RECONNECT_GRACE);
         let mut fence_due = false;
         for index in 0..self.count() {
@@ -256,10 +277,11 @@ impl<E: Exchange> Slots<E> {
                 Phase::Pending if self.fail_at_once && (gone || !now.connected) => {
                     Some(Indeterminate::Disconnected)
                 }
-                Phase::Pending if gone && quiet && slot.release_at.is_some_and(|at| now.time >= at) => {
-                    Some(Indeterminate::Disconnected)
+                Phase::Pending if gone && slot.is_lost(now, quiet) => {
+                    fence_due |= slot.copy.is_some();
+                    slot.copy.is_none().then_some(Indeterminate::Disconnected)
                 }
-                Phase::Pending if !gone && now.connected && now.time >= slot.sent_at + timeout => {
+                Phase::Pending if !gone && now.connected && now.time >= slot.sent_at + self.timeout => {
                     Some(Indeterminate::Timeout)
                 }
                 Phase::Pending | Phase::Unanswered | Phase::Answered => None,
@@ -276,7 +298,7 @@ impl<E: Exchange> Slots<E> {
                 _ => {}
             }
         }
-        (fence_due && may_fence && now.connected && self.fence.is_none()).then(|| self.next_fence(now))
+        (fence_due && may_fence && now.connected && self.fence.is_none()).then(|| self.next_fence(now, quiet))
     }
 
     /// Ends everything that has no outcome.
@@ -288,23 +310,25 @@ impl<E: Exchange> Slots<E> {
         }
     }
 
-    fn next_fence(&mut self, now: Now) -> FenceWork {
+    /// What is sent again goes before it. Not earlier: the first copy may still be unread, and then twice as much would be
+    /// in flight as may be.
+    fn next_fence(&mut self, now: Now, quiet: bool) -> FenceWork {
         let number = self.next_fence;
         self.next_fence += 1;
         self.fence = Some(Fence { number, sent_at: now.time, connects: now.connects });
         let mut repeat = Vec::new();
         for (index, slot) in (0u32..).zip(&mut self.slots) {
             let lost =
-                slot.phase == Phase::Pending && slot.connects < now.connects && slot.release_at.is_none();
+                slot.phase == Phase::Pending && slot.connects < now.connects && slot.is_lost(now, quiet);
             if let Some(copy) = slot.copy.as_deref().filter(|_| lost) {
                 repeat.push((copy.clone(), Token { index, generation: slot.generation }));
                 // It is sent anew: its time runs from now, on this connection. Both may be answered.
                 (slot.connects, slot.sent_at) = (now.connects, now.time);
-                (slot.stale, slot.unread_copy) = (true, true);
+                (slot.stale, slot.unread_copy, slot.release_at) = (true, true, None);
                 self.totals.repeated += 1;
             }
         }
-        FenceWork { number, repeat }
+        FenceWork { number, probe: self.unheard, repeat }
     }
 
     /// Counts the outcome and gives it to whoever waits. The slot stays taken.
