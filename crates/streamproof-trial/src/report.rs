@@ -127,11 +127,20 @@ impl Report {
     #[must_use]
     pub fn lines(&self) -> Vec<Line<'_>> {
         let verdict = &self.verdict;
+        let mut by_place: BTreeMap<(&str, Option<&str>), Vec<&Finding>> = BTreeMap::new();
+        for finding in &verdict.findings {
+            let place = (words::stream_of(&finding.target), finding.fault.as_deref());
+            by_place.entry(place).or_default().push(finding);
+        }
+        for findings in by_place.values_mut() {
+            findings.sort_by_key(|finding| words::order(finding));
+        }
         let mut lines: Vec<Line<'_>> = verdict
             .faults
             .iter()
             .map(|cell| {
-                let findings = findings_of(verdict, &cell.target, Some(&cell.fault));
+                let place = (cell.target.as_str(), Some(cell.fault.as_str()));
+                let findings = by_place.get(&place).cloned().unwrap_or_default();
                 let sentence = match (cell.verdict, findings.first()) {
                     (Cell::Pass, _) => words::no_loss(cell.bites, cell.tries),
                     (Cell::Inconclusive, _) => format!("it did not bite: {}", cell.bite),
@@ -148,18 +157,16 @@ impl Report {
                 }
             })
             .collect();
-        let mut alone: Vec<&str> = Vec::new();
-        for finding in verdict.findings.iter().filter(|finding| finding.fault.is_none()) {
-            let stream = words::stream_of(&finding.target);
-            if !alone.contains(&stream) {
-                alone.push(stream);
-            }
-        }
-        for stream in alone {
-            let findings = findings_of(verdict, stream, None);
-            if let Some(worst) = findings.first() {
+        for ((stream, fault), findings) in &by_place {
+            if let (None, Some(worst)) = (fault, findings.first()) {
                 let (verdict, sentence) = (worst.verdict, words::sentence(worst));
-                lines.push(Line { verdict, target: stream, fault: None, sentence, findings });
+                lines.push(Line {
+                    verdict,
+                    target: stream,
+                    fault: None,
+                    sentence,
+                    findings: findings.clone(),
+                });
             }
         }
         // Streams in the order of the worst that was found of each, so that what matters comes first.
@@ -312,15 +319,4 @@ impl Group {
         };
         format!("{}{under}", self.finding.target)
     }
-}
-
-/// The findings of a stream and its consumers under a fault, worst first.
-fn findings_of<'a>(verdict: &'a Verdict, stream: &str, fault: Option<&str>) -> Vec<&'a Finding> {
-    let mut findings: Vec<&Finding> = verdict
-        .findings
-        .iter()
-        .filter(|finding| finding.fault.as_deref() == fault && words::stream_of(&finding.target) == stream)
-        .collect();
-    findings.sort_by_key(|finding| words::order(finding));
-    findings
 }

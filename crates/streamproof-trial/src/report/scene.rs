@@ -16,6 +16,8 @@ pub struct Scene {
     pub faults: Vec<Span>,
     /// What became of every publish: how many of each fate.
     pub fates: Vec<(Fate, u64)>,
+    /// Violations that are counted and not named, so that their messages may stand among those that are rightly gone.
+    pub unnamed: u64,
     /// Some of these publishes.
     pub dots: Points<Dot>,
     /// Sequences that were acked: when, and which.
@@ -66,6 +68,8 @@ pub enum Fate {
     Removed,
     /// The server said that it had it already.
     Duplicate,
+    /// Sent after the stream was read for the last time: nobody looked.
+    Unread,
     /// No answer, and it is there.
     UnknownThere,
     /// No answer, and it is not there.
@@ -76,12 +80,13 @@ pub enum Fate {
 
 impl Fate {
     /// All of them, in the order in which they are drawn.
-    pub const ALL: [Fate; 8] = [
+    pub const ALL: [Fate; 9] = [
         Fate::Lost,
         Fate::Wrong,
         Fate::Kept,
         Fate::Removed,
         Fate::Duplicate,
+        Fate::Unread,
         Fate::UnknownThere,
         Fate::UnknownGone,
         Fate::Refused,
@@ -96,6 +101,7 @@ impl Fate {
             Fate::Kept => "acked, there",
             Fate::Removed => "acked, rightly gone",
             Fate::Duplicate => "known as duplicate",
+            Fate::Unread => "after the last look",
             Fate::UnknownThere => "no answer, there",
             Fate::UnknownGone => "no answer, not there",
             Fate::Refused => "refused",

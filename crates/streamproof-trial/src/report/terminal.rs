@@ -156,18 +156,7 @@ fn found(page: &mut Page, report: &Report) {
 fn measured(page: &mut Page, report: &Report) {
     for measure in report.verdict.measures.iter().filter(|measure| measure.name == "double-acks-redelivered")
     {
-        page.flow(
-            "",
-            2,
-            &format!(
-                "measured: {} of {}{} came again, the oldest {} before the fault; the server writes them after its answer",
-                words::count(measure.count, "answered ack"),
-                measure.target,
-                words::under(measure.fault.as_deref()),
-                words::age(measure.max_us)
-            ),
-            None,
-        );
+        page.flow("", 2, &format!("measured: {}", words::redelivered(measure)), None);
     }
 }
 

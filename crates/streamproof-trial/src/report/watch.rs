@@ -46,6 +46,8 @@ struct StreamSeen {
     acked: Vec<(u64, u64)>,
     states: Vec<State>,
     reads: u32,
+    /// When the last read began.
+    read_at: u64,
     /// The first read after each fault, by the fault's number.
     read_after: BTreeMap<u32, u32>,
     config: BTreeMap<Option<u16>, Value>,
@@ -225,6 +227,7 @@ impl Watch {
             Event::ReadBegin { stream, .. } => {
                 let seen = self.stream(*stream);
                 seen.reads = (seen.reads + 1).min(READS_MAX);
+                seen.read_at = at;
                 if let Some(fault) = fault {
                     let read = seen.reads;
                     seen.read_after.entry(fault.number).or_insert(read);
@@ -268,7 +271,7 @@ impl Watch {
         let wrong = messages(&violations, |violation| !violation.lost);
         let mut by_fate: BTreeMap<Fate, Vec<Dot>> = BTreeMap::new();
         for sent in &stream.publishes {
-            let fate = sent.fate(stream.reads, &lost, &wrong);
+            let fate = sent.fate(stream, &lost, &wrong);
             let seq = match sent.outcome {
                 Outcome::Acked { seq, .. } => Some(seq),
                 _ => None,
@@ -276,6 +279,11 @@ impl Watch {
             by_fate.entry(fate).or_default().push(Dot { at: sent.at, fate, seq, message: sent.message });
         }
         let fates = by_fate.iter().map(|(fate, dots)| (*fate, dots.len() as u64)).collect();
+        let of_stream = verdict.findings.iter().filter(|finding| words::stream_of(&finding.target) == name);
+        let unnamed = of_stream
+            .filter(|finding| words::is_loss(finding))
+            .map(|finding| finding.count.saturating_sub(finding.examples.len() as u64))
+            .sum();
         let mut dots = Points::default();
         for (_, list) in by_fate {
             let some = Points::sample(list, DOTS_MAX);
@@ -303,6 +311,7 @@ impl Watch {
             span_us: self.end.max(1),
             faults: self.spans(&violations),
             fates,
+            unnamed,
             dots,
             acked: Points::sample(stream.acked.clone(), MARKS_MAX),
             states: Points::sample(stream.states.clone(), MARKS_MAX),
@@ -521,16 +530,17 @@ impl ConsumerSeen {
 }
 
 impl Sent {
-    fn fate(&self, reads: u32, lost: &BTreeSet<(u16, u32)>, wrong: &BTreeSet<(u16, u32)>) -> Fate {
-        let there = reads > 0 && self.seen >> reads & 1 == 1;
+    fn fate(&self, stream: &StreamSeen, lost: &BTreeSet<(u16, u32)>, wrong: &BTreeSet<(u16, u32)>) -> Fate {
+        let there = self.seen >> stream.reads & 1 == 1;
         match self.outcome {
             Outcome::Acked { duplicate: true, .. } => Fate::Duplicate,
             Outcome::Rejected { .. } => Fate::Refused,
             _ if lost.contains(&self.message) => Fate::Lost,
             _ if wrong.contains(&self.message) => Fate::Wrong,
+            _ if stream.reads == 0 || self.at > stream.read_at => Fate::Unread,
             Outcome::Indeterminate { .. } if self.seen == 0 => Fate::UnknownGone,
             Outcome::Indeterminate { .. } => Fate::UnknownThere,
-            _ if there || reads == 0 => Fate::Kept,
+            _ if there => Fate::Kept,
             _ => Fate::Removed,
         }
     }

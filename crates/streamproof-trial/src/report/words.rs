@@ -1,6 +1,6 @@
 //! Findings in plain words.
 
-use streamproof_checker::{Blame, Cell, Example, Finding, Invariant, Overall, Verdict};
+use streamproof_checker::{Blame, Cell, Example, Finding, Invariant, Measure, Overall, Verdict};
 
 /// The one sentence that matters most, with its verdict and the server.
 #[must_use]
@@ -115,6 +115,18 @@ pub fn blame(blame: Blame) -> &'static str {
         Blame::Server => "the server broke its promise",
         Blame::Config => "never promised by this configuration",
     }
+}
+
+/// Acks that the server had answered, and whose messages came again.
+#[must_use]
+pub fn redelivered(measure: &Measure) -> String {
+    format!(
+        "{} of {}{} came again, the oldest {} before the fault; the server writes them after its answer",
+        count(measure.count, "answered ack"),
+        measure.target,
+        under(measure.fault.as_deref()),
+        age(measure.max_us)
+    )
 }
 
 /// What a pass says: never that anything is safe.

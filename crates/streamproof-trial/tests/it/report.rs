@@ -377,6 +377,7 @@ fn scene(name: &str) -> Scene {
             },
         ],
         fates: vec![(Fate::Lost, 2), (Fate::Kept, 1), (Fate::Refused, 40)],
+        unnamed: 5,
         dots: Points {
             shown: vec![dot(499_000, Fate::Lost, 3), dot(499_500, Fate::Lost, 4), dot(50_000, Fate::Kept, 2)],
             of: 43,

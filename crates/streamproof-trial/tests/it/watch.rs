@@ -6,7 +6,7 @@ use streamproof_trial::report::life::Story;
 use streamproof_trial::report::scene::{Fate, Scene};
 use streamproof_trial::report::watch::Watch;
 
-/// 0.3 was acked and is lost at a kill; 0.2 was purged before; 0.6 had no answer and was stored.
+/// 0.3 was acked and is lost at a kill; 0.2 was purged before; 0.6 had no answer and was stored; for 0.7 nobody looked.
 const HISTORY: &str = r#"
     stream S {"name":"S","subjects":["a"]}
     consumer S c {"ack_policy":"explicit","durable_name":"c"}
@@ -31,6 +31,7 @@ const HISTORY: &str = r#"
     fault stop
     info S after msgs=2 first=1 last=4 deleted=2 created=2
     read S after: 1=a:0.1 4=a:0.6
+    pub S a 0.7 -> 5
     finished
 "#;
 
@@ -52,6 +53,7 @@ fn every_publish_has_its_fate_and_every_plot_its_data() {
         (Fate::Lost, 1),
         (Fate::Kept, 1),
         (Fate::Removed, 1),
+        (Fate::Unread, 1),
         (Fate::UnknownThere, 1),
         (Fate::UnknownGone, 1),
         (Fate::Refused, 1),
@@ -75,7 +77,7 @@ fn every_publish_has_its_fate_and_every_plot_its_data() {
         scene.changes.iter().map(|change| (change.path.as_str(), change.after.as_str())).collect();
     assert!(changed.contains(&("max_msg_size", "9")), "{changed:?}");
     assert!(changed.iter().any(|(path, _)| *path == "created"), "{changed:?}");
-    assert_eq!(scene.flow.acked.iter().sum::<u32>(), 3);
+    assert_eq!(scene.flow.acked.iter().sum::<u32>(), 4);
 }
 
 #[test]

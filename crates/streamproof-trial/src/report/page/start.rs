@@ -135,6 +135,9 @@ pub(super) fn loss_window(report: &Report) -> Markup {
             } @else if !lossy {
                 p { "No acked message was found lost." }
             }
+            @for measure in report.verdict.measures.iter().filter(|measure| measure.name == "double-acks-redelivered") {
+                p { (upper(&words::redelivered(measure))) "." }
+            }
             @if lossy {
                 p { "All losses of the run:" }
                 ul.plain {

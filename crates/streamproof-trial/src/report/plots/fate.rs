@@ -18,6 +18,9 @@ pub fn plot(scene: &Scene) -> Markup {
     let bands = Bands::new(&scene.faults, &scale);
     let top = bands.top();
     let rows: Vec<(Fate, u64)> = scene.fates.iter().copied().filter(|(_, count)| *count > 0).collect();
+    if rows.is_empty() {
+        return html! { p.dim { "Nothing was published to this stream itself in this case." } };
+    }
     let bottom = top + rows.len().max(1) as f64 * ROW;
     let inside = html! {
         (bands.draw(&scale, bottom))
@@ -40,6 +43,9 @@ pub fn plot(scene: &Scene) -> Markup {
             }
             (picture("Fate of every publish", &counts.join(", "), bottom + 20.0, &inside))
             (sampled(&[scene.dots.said("publishes")]))
+            @if scene.unnamed > 0 {
+                p.dim { (words::count(scene.unnamed, "lost message")) " more: counted, not named, and so among those that are gone." }
+            }
         }
     }
 }
@@ -67,7 +73,7 @@ fn colour(fate: Fate) -> &'static str {
     match fate {
         Fate::Lost | Fate::Wrong => "c-bad",
         Fate::Kept => "c-ok",
-        Fate::Removed => "c-dim",
+        Fate::Removed | Fate::Unread => "c-dim",
         Fate::Duplicate => "c-info",
         Fate::UnknownThere | Fate::UnknownGone => "c-orange",
         Fate::Refused => "c-blue",
