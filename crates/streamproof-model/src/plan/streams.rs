@@ -77,6 +77,12 @@ impl Maker<'_> {
             step.document = Some(with_mark(&document, &[(MARK_KEY, MARK_VALUE)]));
         } else {
             step.loses = of_limits(seen, &live, &full, self.observed.at.as_deref(), wants);
+            if step.loses.is_some() && self.forgets_subject_limit(&step.changes) {
+                step.notes.push(
+                    "this server removes what a new max_msgs_per_subject is over at its next start, or as the subject is published to"
+                        .into(),
+                );
+            }
             step.first = placement_first(&step.changes, &seen.config, &document);
             step.document = Some(document);
             for gone in released_subjects(&step.changes) {
@@ -89,6 +95,18 @@ impl Maker<'_> {
         }
         finish(&mut step);
         step
+    }
+
+    /// Before 2.12.10 and 2.14.2 a first limit by subject is not enforced in an update (nats-server filestore.go:UpdateConfig:
+    /// none was -1, and only 0 counted as none).
+    fn forgets_subject_limit(&self, changes: &[Change]) -> bool {
+        let version = &self.facts.version;
+        let mended = version.has(Release(2, 14, 2))
+            || (version.has(Release(2, 12, 10)) && !version.has(Release(2, 13, 0)));
+        let first = |change: &Change| {
+            change.path == "max_msgs_per_subject" && change.from.as_i64().is_none_or(|limit| limit < 0)
+        };
+        !mended && changes.iter().any(first)
     }
 
     /// Before 2.14.3 a limit for consumers that is not there counts as 0 in an update, and any consumer exceeds that

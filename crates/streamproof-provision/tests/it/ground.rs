@@ -42,6 +42,14 @@ impl Ground {
         self.server.url()
     }
 
+    /// Stops the server and starts it again; the connection comes back by itself.
+    pub(crate) async fn restart(&mut self) {
+        self.server.restart().unwrap();
+        while self.js.request("INFO", &Value::Null).await.is_err() {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    }
+
     pub(crate) fn desired(&self, files: &[(&str, Value)]) -> Desired {
         desired(&self.version, files)
     }

@@ -3,6 +3,7 @@
 
 mod buckets;
 mod cases;
+mod costs;
 mod ground;
 mod interop;
 mod lines;

@@ -234,29 +234,3 @@ async fn nothing_is_sent_where_nothing_differs() {
         assert!(["INFO", "LIST"].iter().any(|verb| subject.contains(verb)), "{subject} was sent");
     }
 }
-
-#[tokio::test]
-async fn a_sealed_stream_is_exported_and_none_is_made_sealed() {
-    let ground = Ground::new().await;
-    let file = |sealed: bool| [("streams/S.json", json!({"name": "S", "subjects": ["s"], "sealed": sealed}))];
-    let plan = ground.plan(&file(true)).await;
-    let step = plan.changing().next().unwrap();
-    assert!(step.blocked.as_deref().is_some_and(|why| why.contains("fill it, and seal it")), "{step:?}");
-    let error = ground.bring(&file(true), &everything()).await.unwrap_err();
-    assert_eq!(error.code(), Code::ServerRefused);
-    assert!(inspect::stream(&ground.js, "S").await.is_err(), "refused, and yet made");
-
-    ground.settle(&file(false), &Allow::default()).await;
-    ground.publish("s", 3).await;
-    ground.settle(&file(true), &everything()).await;
-    let observed = observe(&ground.js).await.unwrap();
-    for full in [false, true] {
-        let desired = from_export(&ground.version, &export(&observed, full));
-        let plan = plan::plan(&desired, &observed, &Options::default());
-        assert_eq!(plan.pending, 0, "full={full}: {:?}", pending(&plan));
-    }
-    // Anything that needs a replacement would have to make it sealed again.
-    let mut moved = file(true);
-    moved[0].1["storage"] = json!("memory");
-    assert!(ground.plan(&moved).await.changing().next().unwrap().blocked.is_some());
-}
