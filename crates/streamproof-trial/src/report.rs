@@ -145,7 +145,7 @@ impl Report {
                     (Cell::Pass, _) => words::no_loss(cell.bites, cell.tries),
                     (Cell::Inconclusive, _) => format!("it did not bite: {}", cell.bite),
                     (Cell::NotProven, _) => cell.bite.clone(),
-                    (_, Some(worst)) => words::sentence(worst),
+                    (_, Some(worst)) => words::sentence_in_stream(worst),
                     (_, None) => cell.bite.clone(),
                 };
                 Line {
@@ -159,7 +159,7 @@ impl Report {
             .collect();
         for ((stream, fault), findings) in &by_place {
             if let (None, Some(worst)) = (fault, findings.first()) {
-                let (verdict, sentence) = (worst.verdict, words::sentence(worst));
+                let (verdict, sentence) = (worst.verdict, words::sentence_in_stream(worst));
                 lines.push(Line {
                     verdict,
                     target: stream,

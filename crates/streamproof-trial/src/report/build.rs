@@ -93,6 +93,9 @@ pub fn build(
         wanted.entry(case).or_default().push(stream);
     }
     let worst = worst(cases);
+    if let Some((case, _)) = worst {
+        wanted.entry(case).or_default();
+    }
     for (case, streams) in wanted {
         let mut seen = Watch::default();
         let whole = judge_whole(&archive.history(case), &context, |op| seen.take(op))?;

@@ -57,6 +57,15 @@ pub fn sentence(finding: &Finding) -> String {
     format!("{}{ages} ({}{known})", what(finding), finding.invariant.name())
 }
 
+/// The same, beside the name of the stream: a finding of a consumer says of which.
+#[must_use]
+pub fn sentence_in_stream(finding: &Finding) -> String {
+    match finding.target.split_once(" > ") {
+        Some((_, consumer)) => format!("{consumer}: {}", sentence(finding)),
+        None => sentence(finding),
+    }
+}
+
 /// What was found, in a phrase that begins with how many.
 #[must_use]
 pub fn what(finding: &Finding) -> String {

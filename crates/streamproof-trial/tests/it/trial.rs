@@ -95,6 +95,11 @@ fn a_stream_in_memory_is_unprotected_and_its_owner_may_say_otherwise() {
         let project = project(&[stream, ("streamproof.toml", survive)]);
         let outcome = run(&options(folder.path(), &[FaultKind::Stop]), &project, &never(), |_| {}).unwrap();
         assert_eq!(outcome.verdict.verdict, overall, "{}", show(&outcome.verdict));
+        // The report tells the life of the first message that was lost, and of every restart how long it took.
+        let life = outcome.report.life.as_ref().unwrap();
+        assert!(life.title.contains("of CACHE") && life.violation.starts_with("M1 lost all"), "{life:?}");
+        let ready: u64 = outcome.report.recoveries.iter().map(|recovery| recovery.ready_us.of).sum();
+        assert_eq!(ready, outcome.verdict.counts.faults);
     }
 }
 
