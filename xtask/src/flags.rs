@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use streamproof::model::op::{FaultKind, Level};
+use streamproof::trial::Profile;
 
 /// A persistent NATS JetStream for development, its streams and consumers as files.
 #[derive(Debug, Parser)]
@@ -438,6 +439,9 @@ pub(crate) struct RestartCheckFlags {
     /// Downgrade to this server as one more fault
     #[arg(long, value_name = "V|PATH")]
     pub(crate) downgrade_to: Option<String>,
+    /// Of power cuts, tell also what a file system that keeps less than ext4 would leave; repeatable
+    #[arg(long, value_name = "NAME", value_parser = profile_names())]
+    pub(crate) profile: Vec<String>,
     /// Make the run's folder in this one instead of .streamproof/runs
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
@@ -446,6 +450,12 @@ pub(crate) struct RestartCheckFlags {
 /// The faults, as `--fault` takes them.
 fn fault_names() -> clap::builder::PossibleValuesParser {
     clap::builder::PossibleValuesParser::new(FaultKind::ALL.iter().map(|fault| fault.name()))
+}
+
+/// The profiles that are told beside `ext4`, which is the one that is judged.
+fn profile_names() -> clap::builder::PossibleValuesParser {
+    let others = Profile::ALL.into_iter().filter(|profile| *profile != Profile::Ext4);
+    clap::builder::PossibleValuesParser::new(others.map(Profile::name))
 }
 
 /// The levels, as `--survive` takes them.

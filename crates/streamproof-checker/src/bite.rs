@@ -43,7 +43,11 @@ pub fn bite(kind: FaultKind, evidence: Option<&Evidence>) -> Result<String, Stri
         }
         FaultKind::Pause => at_least(evidence.silent_us / 1000, "ms of silence"),
         FaultKind::Disconnect => at_least(evidence.connections_lost.into(), "connections lost"),
-        FaultKind::PowerCut | FaultKind::PowerCutExt4 => at_least(evidence.unsynced_bytes, "unsynced bytes"),
+        FaultKind::PowerCut => at_least(evidence.unsynced_bytes, "unsynced bytes"),
+        // A kernel does not say what it threw away: files that are shorter than before show it, or calls that never came to
+        // their end.
+        FaultKind::PowerCutExt4 => at_least(evidence.unsynced_bytes, "unsynced bytes")
+            .or_else(|_| at_least(evidence.in_flight.into(), "calls in flight as the power went")),
         FaultKind::Upgrade | FaultKind::Downgrade => {
             restarted()?;
             match (&evidence.version_before, &evidence.version_after) {

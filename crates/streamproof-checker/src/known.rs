@@ -100,11 +100,44 @@ pub const TABLE: &[Defect] = &[
         issue: "not reported yet; filestore.go:removeMsgFromBlock writes no tombstone for what a limit removes",
         reproduction: EVICTED,
     },
+    // Matched by no finding alone: what tells these is that the change was going on when the power went, which the search of
+    // crash states sees and names.
+    Defect {
+        name: "stream-lost-at-update",
+        invariants: &[],
+        class: "stream missing",
+        faults: &[FaultKind::PowerCut],
+        retention: None,
+        since: Version::new(2, 10, 0),
+        mended: None,
+        issue: "not reported yet; filestore.go:writeStreamMeta writes meta.inf and then meta.sum, and jetstream.go leaves a \
+                stream out whose two do not agree",
+        reproduction: "what a power cut between the two leaves: keep a copy of `streams/A/meta.sum`, `nats stream edit A \
+                       --description x`, stop the server, put the copy back, start: stream A is gone, with all its messages; seen \
+                       on 2.10.25, 2.12.1, 2.14.6 and 2.15.1",
+    },
+    Defect {
+        name: "consumer-lost-at-update",
+        invariants: &[],
+        class: "consumer missing",
+        faults: &[FaultKind::PowerCut],
+        retention: None,
+        since: Version::new(2, 10, 0),
+        mended: None,
+        issue: "not reported yet; filestore.go:writeConsumerMeta, as for streams",
+        reproduction: "as `stream-lost-at-update`, with `streams/A/obs/R/meta.sum` and `nats consumer edit A R --description x`",
+    },
 ];
 
 /// Faults after which the server reads its blocks instead of its index.
-const CRASHES: &[FaultKind] =
-    &[FaultKind::Kill, FaultKind::KillAfterAck, FaultKind::IndexLost, FaultKind::IndexStale];
+const CRASHES: &[FaultKind] = &[
+    FaultKind::Kill,
+    FaultKind::KillAfterAck,
+    FaultKind::IndexLost,
+    FaultKind::IndexStale,
+    FaultKind::PowerCut,
+    FaultKind::PowerCutExt4,
+];
 
 const EVICTED: &str = "a KV bucket with history 1: `nats kv put X k old`, `nats kv put X k new`, purge the subject `$KV.X.k` of \
                        stream KV_X, SIGKILL, start: `nats kv get X k` says old. Or a stream with `max_bytes` that overflows, \

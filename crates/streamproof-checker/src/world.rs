@@ -224,7 +224,7 @@ impl<'a> World<'a> {
         seq: Option<u64>,
         text: impl FnOnce() -> String,
     ) {
-        let row = self.streams[usize::from(stream)].row(Property::of(invariant));
+        let row = self.streams[usize::from(stream)].row(Property::of_finding(invariant, class));
         let at = self.now;
         self.findings.add(invariant, Target { stream, consumer: None }, class, seq, row, || Example {
             at,
@@ -243,7 +243,7 @@ impl<'a> World<'a> {
         text: impl FnOnce() -> String,
     ) {
         let stream = self.consumers[usize::from(consumer)].stream;
-        let row = self.streams[usize::from(stream)].row(Property::of(invariant));
+        let row = self.streams[usize::from(stream)].row(Property::of_finding(invariant, class));
         let at = self.now;
         let target = Target { stream, consumer: Some(consumer) };
         self.findings.add(invariant, target, class, seq, row, || Example {
@@ -266,7 +266,7 @@ impl<'a> World<'a> {
         let sent = *self.messages.get(number);
         let (publisher, counter) = self.messages.name(number);
         let subject = &self.subjects.get(sent.subject as usize);
-        let row = self.streams[usize::from(stream)].row(Property::of(invariant));
+        let row = self.streams[usize::from(stream)].row(Property::of_finding(invariant, class));
         let at = self.now;
         let age =
             self.findings.fault.and_then(|(_, begun)| begun.checked_sub(u64::from(sent.invoked_ms) * 1000));

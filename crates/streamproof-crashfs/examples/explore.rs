@@ -109,10 +109,9 @@ fn judge(binary: &Binary, run: &Run, states: &[CrashState], rules: Rules) -> Res
     for _ in 0..WORKERS {
         servers.push(Mutex::new(Scratch::builder().binary(binary.clone()).prepare()?));
     }
-    let places = Places {
-        workers: WORKERS,
-        ..Places::fastest(&format!("streamproof-explore-{}", std::process::id()), &std::env::temp_dir())
-    };
+    let shm = std::path::Path::new("/dev/shm");
+    let root = if shm.is_dir() { shm.to_owned() } else { std::env::temp_dir() };
+    let places = Places::below(&root.join(format!("streamproof-explore-{}", std::process::id())), WORKERS);
     explore(&run.log, states, rules, &places, |visit| {
         let mut server = servers[visit.worker].lock().unwrap_or_else(PoisonError::into_inner);
         server.set_store_dir(visit.dir)?;

@@ -12,23 +12,27 @@ use crate::profile::Rules;
 use crate::state::Sweep;
 use crate::tree::Tree;
 
-/// Where and how many at a time.
+/// Where, and so how many at a time.
 #[derive(Debug, Clone)]
 pub struct Places {
-    /// The directory in which each worker makes one of its own; best on tmpfs.
-    pub dir: PathBuf,
-    /// How many states are tested at a time.
-    pub workers: usize,
+    /// A directory for each worker, made and removed by it; best on tmpfs.
+    pub dirs: Vec<PathBuf>,
 }
 
 impl Places {
-    /// `name` under /dev/shm where that can be written, else under `fallback`; as many workers as there are cores.
+    /// Below `name` under /dev/shm where that can be written, else under `fallback`; a worker for each core.
     #[must_use]
     pub fn fastest(name: &str, fallback: &Path) -> Self {
         let shm = Path::new("/dev/shm").join(name);
         let dir = if std::fs::create_dir_all(&shm).is_ok() { shm } else { fallback.join(name) };
         let workers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-        Places { dir, workers }
+        Places::below(&dir, workers)
+    }
+
+    /// So many directories below `dir`.
+    #[must_use]
+    pub fn below(dir: &Path, workers: usize) -> Self {
+        Places { dirs: (0..workers).map(|worker| dir.join(format!("w{worker}"))).collect() }
     }
 }
 
@@ -64,7 +68,7 @@ where
     E: From<CrashFsError> + Send,
     F: Fn(&Visit<'_>) -> Result<R, E> + Sync,
 {
-    let workers = places.workers.clamp(1, states.len().max(1));
+    let workers = places.dirs.len().clamp(1, states.len().max(1));
     let (send, receive) = mpsc::sync_channel::<(usize, Tree)>(workers * 2);
     let receive = Mutex::new(receive);
     let answers: Mutex<Vec<Option<R>>> = Mutex::new(states.iter().map(|_| None).collect());
@@ -75,10 +79,9 @@ where
         lock(&first_error).get_or_insert(e);
     };
     std::thread::scope(|scope| {
-        for worker in 0..workers {
+        for (worker, dir) in places.dirs.iter().enumerate().take(workers) {
             let (receive, answers, stop, visit, fail) = (&receive, &answers, &stop, &visit, &fail);
             scope.spawn(move || {
-                let dir = places.dir.join(format!("w{worker}"));
                 loop {
                     let next = lock(receive).recv();
                     let Ok((at, tree)) = next else { break };
@@ -86,16 +89,15 @@ where
                         continue;
                     }
                     let state = &states[at];
-                    let answer = materialise(log, &tree, &dir)
+                    let answer = materialise(log, &tree, dir)
                         .map_err(E::from)
-                        .and_then(|()| visit(&Visit { dir: &dir, worker, state, tree: &tree }));
+                        .and_then(|()| visit(&Visit { dir, worker, state, tree: &tree }));
                     match answer {
                         Ok(answer) => lock(answers)[at] = Some(answer),
                         Err(e) => fail(e),
                     }
                 }
-                // On tmpfs, and found and removed by the next command where this fails.
-                let _ = std::fs::remove_dir_all(&dir);
+                let _ = std::fs::remove_dir_all(dir);
             });
         }
         // One pass: the states come by ascending cut.
@@ -113,7 +115,8 @@ where
         }
         drop(send);
     });
-    let _ = std::fs::remove_dir(&places.dir);
+    // Where nothing else is in it.
+    places.dirs.first().and_then(|dir| dir.parent()).map(std::fs::remove_dir);
     match first_error.into_inner().unwrap_or_else(PoisonError::into_inner) {
         Some(e) => Err(e),
         None => {

@@ -171,22 +171,34 @@ impl RealDisk {
     /// Where somebody has, and where the kernel cannot recover it.
     pub fn remount(&mut self) -> Result<(), CrashFsError> {
         let begin = Instant::now();
+        let wait = |errno: Option<i32>, expected: i32| {
+            let waits = errno == Some(expected) && begin.elapsed() < COPIES_BOUND;
+            if waits {
+                pause();
+            }
+            waits
+        };
+        let mut mounted = true;
         loop {
             self.root = None;
-            match rustix::mount::unmount(&self.mountpoint, UnmountFlags::empty()) {
+            if mounted && let Err(e) = rustix::mount::unmount(&self.mountpoint, UnmountFlags::empty()) {
                 // A process that is being started has a copy of our open files until its own exec closes them.
-                Err(rustix::io::Errno::BUSY) if begin.elapsed() < COPIES_BOUND => {
-                    pause();
+                if wait(Some(e.raw_os_error()), EBUSY) {
                     continue;
                 }
-                unmounted => unmounted
-                    .map_err(|e| CrashFsError::Unmount { path: self.mountpoint.clone(), source: e.into() })?,
+                return Err(CrashFsError::Unmount { path: self.mountpoint.clone(), source: e.into() });
             }
-            self.mount()?;
-            // A container that was starting at the time has a copy of every mount, and with it the file system that was
-            // shut down: mounting the device gives that one again, until the container has let go of its copies.
+            mounted = false;
+            // Another mount namespace that was made meanwhile (a container that was starting) has a copy of every mount, and
+            // with it the file system that was shut down: mounting the device gives that one again, or EIO, until the other
+            // has let go of its copies.
+            match self.mount() {
+                Err(CrashFsError::Io { source, .. }) if wait(source.raw_os_error(), EIO) => continue,
+                done => done?,
+            }
+            mounted = true;
             match self.root.as_ref().map(File::sync_all) {
-                Some(Err(e)) if e.raw_os_error() == Some(EIO) && begin.elapsed() < COPIES_BOUND => pause(),
+                Some(Err(e)) if wait(e.raw_os_error(), EIO) => {}
                 Some(Err(e)) => return Err(CrashFsError::io(&self.mountpoint)(e)),
                 _ => return Ok(()),
             }
@@ -206,6 +218,9 @@ const COPIES_BOUND: Duration = Duration::from_secs(20);
 
 /// The kernel's answer to everything on a file system that was shut down.
 const EIO: i32 = 5;
+
+/// The kernel's answer to an unmount while something is open.
+const EBUSY: i32 = 16;
 
 #[expect(
     clippy::disallowed_methods,

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use streamproof_checker::Context;
 use streamproof_model::op::FaultKind;
 
+use crate::power_cut::tally::Tally;
 use crate::report::Place;
 use crate::report::power::PowerCut;
 use crate::target::NotProven;
@@ -36,6 +37,9 @@ pub struct Record {
     pub context: Context,
     /// What was asked for and could not be run.
     pub missing: Vec<NotProven>,
+    /// What its power cuts came to, beside the verdict.
+    #[serde(default)]
+    pub power_cuts: Tally,
     /// How many cases there are, beside the controls.
     pub cases: u32,
     /// The run reached its end; false where it was cut off.
@@ -134,6 +138,24 @@ impl Archive {
     #[must_use]
     pub fn log(&self, case: u32) -> PathBuf {
         self.folder.join(format!("{case:05}.server.log"))
+    }
+
+    /// What was read back from each crash state of a recorded case.
+    #[must_use]
+    pub fn states(&self, case: u32) -> PathBuf {
+        self.folder.join(format!("{case:05}.states"))
+    }
+
+    /// A line for each of them: what a map of the recording is drawn from.
+    #[must_use]
+    pub fn states_index(&self, case: u32) -> PathBuf {
+        self.folder.join(format!("{case:05}.states.json"))
+    }
+
+    /// Where the file systems of its power cuts are mounted.
+    #[must_use]
+    pub fn mountpoint(&self) -> PathBuf {
+        self.folder.join("mount")
     }
 
     /// Writes what was run.

@@ -70,6 +70,11 @@ pub fn faults(
 ) -> (Vec<FaultKind>, Vec<NotProven>) {
     let mut missing = Vec::new();
     let mut wanted: Vec<FaultKind> = if asked.is_empty() { DEFAULT.to_vec() } else { asked.to_vec() };
+    // Where it cannot be run and nobody has asked for it, that is told, and takes nothing from the rest.
+    let without_power_cut = arsenal.can(FaultKind::PowerCut).err().filter(|_| asked.is_empty());
+    if asked.is_empty() && without_power_cut.is_none() {
+        wanted.push(FaultKind::PowerCut);
+    }
     for (fault, other) in [(FaultKind::Upgrade, &arsenal.upgrade), (FaultKind::Downgrade, &arsenal.downgrade)]
     {
         if other.is_some() && !wanted.contains(&fault) {
@@ -81,9 +86,7 @@ pub fn faults(
         match arsenal.can(fault) {
             Ok(()) if !faults.contains(&fault) => faults.push(fault),
             Ok(()) => {}
-            Err(why) => {
-                missing.push(NotProven { what: format!("the fault {}", fault.name()), why: why.to_owned() })
-            }
+            Err(why) => missing.push(NotProven { what: format!("the fault {}", fault.name()), why }),
         }
     }
     let levels: BTreeSet<Level> =
@@ -91,13 +94,14 @@ pub fn faults(
     for level in levels {
         // A run that names its faults was asked for those, and not for all that `survive` lists.
         if asked.is_empty() && !faults.iter().any(|fault| fault.level() == level) {
-            let why = match level {
-                Level::Upgrade => "`survive` names it, and it needs another version: --upgrade-to VERSION",
-                _ => "`survive` names it, and no fault of this level is built yet",
+            let why = match (level, &without_power_cut) {
+                (Level::Upgrade, _) => "it needs another version: --upgrade-to VERSION",
+                (Level::HostCrash, Some(why)) => why,
+                _ => "no fault of this level is built yet",
             };
             missing.push(NotProven {
                 what: format!("that streams survive {}", level.name()),
-                why: why.to_owned(),
+                why: format!("`survive` names it, and {why}"),
             });
         }
     }

@@ -10,6 +10,7 @@ pub mod controls;
 pub mod group;
 pub mod judge;
 pub mod nemesis;
+pub mod power_cut;
 pub mod readback;
 pub mod recorder;
 pub mod report;
@@ -23,3 +24,5 @@ pub mod target;
 pub mod trial;
 pub mod wire;
 pub mod workload;
+
+pub use streamproof_crashfs::Profile;

@@ -1,9 +1,11 @@
 //! The faults: each is brought about on a scratch server and leaves the evidence that it bit.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use streamproof_crashfs::real::RealDisk;
 use streamproof_model::op::{Evidence, FaultKind};
 use streamproof_server::acquire::Binary;
 use streamproof_server::{Scratch, ServerError};
@@ -23,13 +25,21 @@ pub struct Arsenal {
     pub downgrade: Option<Binary>,
     /// Index files as they were at an earlier moment, by their path.
     stale: Vec<(PathBuf, Vec<u8>)>,
+    /// The file system that the store is on, for `power-cut-ext4`.
+    disk: Option<RealDisk>,
 }
 
 impl Arsenal {
     /// With these servers to change to.
     #[must_use]
     pub fn new(upgrade: Option<Binary>, downgrade: Option<Binary>) -> Arsenal {
-        Arsenal { upgrade, downgrade, stale: Vec::new() }
+        Arsenal { upgrade, downgrade, ..Arsenal::default() }
+    }
+
+    /// With this file system, which the store is on.
+    #[must_use]
+    pub fn with_disk(disk: RealDisk) -> Arsenal {
+        Arsenal { disk: Some(disk), ..Arsenal::default() }
     }
 
     /// Remembers the recovery indexes as they are now: while the server is down after a graceful stop, or while it runs.
@@ -46,13 +56,13 @@ impl Arsenal {
     ///
     /// # Errors
     /// With the reason.
-    pub fn can(&self, fault: FaultKind) -> Result<(), &'static str> {
+    pub fn can(&self, fault: FaultKind) -> Result<(), String> {
         match fault {
             FaultKind::Upgrade if self.upgrade.is_none() => {
-                Err("it needs the other version: --upgrade-to VERSION")
+                Err("it needs the other version: --upgrade-to VERSION".to_owned())
             }
             FaultKind::Downgrade if self.downgrade.is_none() => {
-                Err("it needs the other version: --downgrade-to VERSION")
+                Err("it needs the other version: --downgrade-to VERSION".to_owned())
             }
             FaultKind::Stop
             | FaultKind::Restarts
@@ -64,7 +74,9 @@ impl Arsenal {
             | FaultKind::Pause
             | FaultKind::Upgrade
             | FaultKind::Downgrade => Ok(()),
-            _ => Err("it is not built yet"),
+            FaultKind::PowerCut => crate::power_cut::available(),
+            FaultKind::PowerCutExt4 => crate::power_cut::disk_available(),
+            _ => Err("it is not built yet".to_owned()),
         }
     }
 }
@@ -142,6 +154,25 @@ pub fn strike(
             server.stop()?;
             evidence.restarts = 1;
         }
+        FaultKind::PowerCutExt4 => {
+            let Some(disk) = &mut arsenal.disk else {
+                evidence.failed = Some("its store is on no file system of its own".to_owned());
+                return Ok(Duration::ZERO);
+            };
+            let before = sizes(&store);
+            let cut = disk.shutdown();
+            server.kill()?;
+            if let Err(error) = cut.and_then(|()| disk.remount()) {
+                // No server is started on what is not there: it would be empty, and look like a loss.
+                evidence.failed = Some(error.to_string());
+                return Ok(Duration::ZERO);
+            }
+            let after = sizes(&store);
+            let lost =
+                |(path, size): (&PathBuf, &u64)| size.saturating_sub(after.get(path).copied().unwrap_or(0));
+            evidence.unsynced_bytes = before.iter().map(lost).sum();
+            evidence.restarts = 1;
+        }
         other => evidence.failed = Some(format!("{} is not built yet", other.name())),
     }
     if fault.graceful() {
@@ -158,6 +189,23 @@ pub fn strike(
         .find(|line| line.contains("Restored") || line.contains("recover"))
         .map(str::to_owned);
     Ok(start.elapsed())
+}
+
+/// The size of each file of a store, in bytes.
+fn sizes(store: &Path) -> BTreeMap<PathBuf, u64> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![store.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+            match entry.metadata() {
+                Ok(meta) if meta.is_dir() => folders.push(entry.path()),
+                Ok(meta) => _ = found.insert(entry.path(), meta.len()),
+                // Gone since it was listed.
+                Err(_) => {}
+            }
+        }
+    }
+    found
 }
 
 /// The recovery indexes of all streams in a store (`…/streams/<name>/msgs/index.db`).

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use streamproof_model::op::{Call, Encoder, Event, Meta, Outcome, SubjectId};
+use streamproof_model::op::{Call, Encoder, Event, Meta, Outcome, Record, SubjectId};
 
 /// What has been recorded reaches the file at the latest when this much has come together…
 const WRITE_AT_BYTES: usize = 128 * 1024;
@@ -26,14 +26,30 @@ pub struct Recorder {
 
 #[derive(Debug)]
 struct Inner {
-    encoder: Encoder,
-    buffer: Vec<u8>,
-    file: File,
-    written: Instant,
+    sink: Sink,
     next_id: u64,
     subjects: HashMap<String, SubjectId>,
     failure: Option<io::Error>,
     operations: u64,
+}
+
+/// Where records go.
+#[derive(Debug)]
+enum Sink {
+    /// Into a file, some at a time.
+    File { encoder: Encoder, buffer: Vec<u8>, file: File, written: Instant },
+    /// Into memory: what follows the beginning of another history.
+    Memory(Vec<Record>),
+}
+
+/// What a history in memory goes on from: the names and numbers of the one that it continues.
+#[derive(Debug, Clone)]
+pub(crate) struct Continued {
+    pub(crate) run: u32,
+    pub(crate) began_ns: i64,
+    pub(crate) start: Instant,
+    pub(crate) next_id: u64,
+    pub(crate) subjects: HashMap<String, SubjectId>,
 }
 
 impl Recorder {
@@ -49,10 +65,12 @@ impl Recorder {
             run: meta.run,
             began_ns: meta.began_ns,
             inner: Mutex::new(Inner {
-                encoder: Encoder::default(),
-                buffer: Vec::with_capacity(WRITE_AT_BYTES * 2),
-                file,
-                written: now,
+                sink: Sink::File {
+                    encoder: Encoder::default(),
+                    buffer: Vec::with_capacity(WRITE_AT_BYTES * 2),
+                    file,
+                    written: now,
+                },
                 next_id: 0,
                 subjects: HashMap::new(),
                 failure: None,
@@ -62,6 +80,42 @@ impl Recorder {
         };
         recorder.event(&Event::Meta(meta));
         Ok(recorder)
+    }
+
+    /// Goes on in memory where another history is left off: same run, same clock, same names.
+    pub(crate) fn continuing(from: &Continued) -> Recorder {
+        Recorder {
+            run: from.run,
+            began_ns: from.began_ns,
+            start: from.start,
+            inner: Mutex::new(Inner {
+                sink: Sink::Memory(Vec::new()),
+                next_id: from.next_id,
+                subjects: from.subjects.clone(),
+                failure: None,
+                operations: 0,
+            }),
+        }
+    }
+
+    /// What another history needs to go on from this one.
+    pub(crate) fn continued(&self) -> Continued {
+        let inner = self.lock();
+        Continued {
+            run: self.run,
+            began_ns: self.began_ns,
+            start: self.start,
+            next_id: inner.next_id,
+            subjects: inner.subjects.clone(),
+        }
+    }
+
+    /// What was recorded in memory.
+    pub(crate) fn into_records(self) -> Vec<Record> {
+        match self.inner.into_inner().unwrap_or_else(PoisonError::into_inner).sink {
+            Sink::Memory(records) => records,
+            Sink::File { .. } => Vec::new(),
+        }
     }
 
     /// Microseconds since the history began.
@@ -81,10 +135,12 @@ impl Recorder {
         let mut inner = self.lock();
         // Taken inside the lock: the order in the file is the order in time.
         let at = self.at();
-        let Inner { encoder, buffer, next_id, .. } = &mut *inner;
-        let id = *next_id;
-        *next_id += 1;
-        encoder.invoke(id, at, call, buffer);
+        let id = inner.next_id;
+        inner.next_id += 1;
+        match &mut inner.sink {
+            Sink::File { encoder, buffer, .. } => encoder.invoke(id, at, call, buffer),
+            Sink::Memory(records) => records.push(Record::Invoke { id, at, call: call.clone() }),
+        }
         inner.operations += 1;
         inner.write_if_due();
         id
@@ -94,8 +150,10 @@ impl Recorder {
     pub fn done(&self, id: u64, outcome: Outcome) {
         let mut inner = self.lock();
         let at = self.at();
-        let Inner { encoder, buffer, .. } = &mut *inner;
-        encoder.done(id, at, outcome, buffer);
+        match &mut inner.sink {
+            Sink::File { encoder, buffer, .. } => encoder.done(id, at, outcome, buffer),
+            Sink::Memory(records) => records.push(Record::Done { id, at, outcome }),
+        }
         inner.write_if_due();
     }
 
@@ -103,8 +161,7 @@ impl Recorder {
     pub fn event(&self, event: &Event) {
         let mut inner = self.lock();
         let at = self.at();
-        let Inner { encoder, buffer, .. } = &mut *inner;
-        encoder.event(at, event, buffer);
+        inner.event(at, event);
         inner.operations += 1;
         inner.write_if_due();
     }
@@ -118,8 +175,7 @@ impl Recorder {
         let id = SubjectId(inner.subjects.len() as u32);
         inner.subjects.insert(name.to_owned(), id);
         let at = self.at();
-        let Inner { encoder, buffer, .. } = &mut *inner;
-        encoder.event(at, &Event::DeclareSubject { id, name: name.to_owned() }, buffer);
+        inner.event(at, &Event::DeclareSubject { id, name: name.to_owned() });
         id
     }
 
@@ -146,17 +202,27 @@ impl Recorder {
 }
 
 impl Inner {
+    fn event(&mut self, at: u64, event: &Event) {
+        match &mut self.sink {
+            Sink::File { encoder, buffer, .. } => encoder.event(at, event, buffer),
+            Sink::Memory(records) => records.push(Record::Event { at, event: event.clone() }),
+        }
+    }
+
     fn write_if_due(&mut self) {
-        if self.buffer.len() >= WRITE_AT_BYTES || self.written.elapsed() >= WRITE_EVERY {
+        if let Sink::File { buffer, written, .. } = &self.sink
+            && (buffer.len() >= WRITE_AT_BYTES || written.elapsed() >= WRITE_EVERY)
+        {
             self.write();
         }
     }
 
     fn write(&mut self) {
-        if let Err(error) = self.file.write_all(&self.buffer) {
+        let Sink::File { buffer, file, written, .. } = &mut self.sink else { return };
+        if let Err(error) = file.write_all(buffer) {
             self.failure.get_or_insert(error);
         }
-        self.buffer.clear();
-        self.written = Instant::now();
+        buffer.clear();
+        *written = Instant::now();
     }
 }

@@ -26,6 +26,7 @@ use streamproof_checker::{Accept, Blame, Cell, Finding, Overall, Verdict};
 use streamproof_model::op::FaultKind;
 
 use crate::archive::{Record, ServerRecord};
+use crate::power_cut::tally::Tally;
 use power::PowerCut;
 use scene::{Life, Recovery, Scene};
 
@@ -90,6 +91,8 @@ pub struct Report {
     pub power_cut: Option<PowerCut>,
     /// How to repeat a failure in few steps, as `reproduce.md` has it.
     pub reproduce: Option<String>,
+    /// What its power cuts came to.
+    pub power_cuts: Tally,
 }
 
 impl Report {
@@ -120,6 +123,7 @@ impl Report {
             recoveries: Vec::new(),
             power_cut: None,
             reproduce: None,
+            power_cuts: record.power_cuts.clone(),
         }
     }
 
@@ -245,6 +249,7 @@ impl Report {
                 json!({ "role": role, "version": server.version, "source": server.source, "sha256": server.sha256 })
             })
             .collect();
+        data["power_cuts"] = json!(self.power_cuts);
         data["cases"] = json!(self.cases);
         data["took_ms"] = json!(self.took_ms);
         data

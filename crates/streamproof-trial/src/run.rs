@@ -103,34 +103,11 @@ pub fn run_case(
     let gauge = Gauge::default();
     let seed = Seed::new(case.seed);
     let batches = server.binary().version >= Version::new(2, 11, 0);
-    let mut sites: Vec<Site<'_>> = Vec::new();
-    let mut base = 0;
-    for (index, target) in setup.targets.iter().enumerate() {
-        sites.push(Site::new(
-            target,
-            index,
-            base,
-            &recorder,
-            &gauge,
-            setup.cancel,
-            address,
-            &setup.login,
-            &seed,
-        ));
-        base += target.consumers.len() as u16;
-    }
+    let mut sites = sites(setup, &recorder, &gauge, address, &seed);
     for note in setup.notes {
         recorder.event(&Event::NotProven { what: note.what.clone(), why: note.why.clone(), required: false });
     }
-    for site in &mut sites {
-        let target = site.target.label.clone();
-        site.connect().and_then(|()| site.create()).map_err(|source| CaseError::Create { target, source })?;
-    }
-    if let Some(wire) = sites.first_mut().and_then(|site| site.wire.as_mut()) {
-        let target = "the streams".to_owned();
-        crate::snapshot::listing(wire, &recorder, Phase::Quiet)
-            .map_err(|source| CaseError::Create { target, source })?;
-    }
+    create(&mut sites, &recorder)?;
     let mut done = CaseDone::default();
     arsenal.keep_indexes(server.store_dir());
     for (number, leg) in case.legs.iter().enumerate() {
@@ -172,6 +149,47 @@ pub fn run_case(
     Ok(done)
 }
 
+/// A site for each stream, declared in the history.
+pub(crate) fn sites<'a>(
+    setup: &Setup<'a>,
+    recorder: &'a Recorder,
+    gauge: &'a Gauge,
+    address: SocketAddr,
+    seed: &Seed,
+) -> Vec<Site<'a>> {
+    let mut sites = Vec::new();
+    let mut base = 0;
+    for (index, target) in setup.targets.iter().enumerate() {
+        sites.push(Site::new(
+            target,
+            index,
+            base,
+            recorder,
+            gauge,
+            setup.cancel,
+            address,
+            &setup.login,
+            seed,
+        ));
+        base += target.consumers.len() as u16;
+    }
+    sites
+}
+
+/// Creates every stream with its consumers, and lists them: what is there from then on must stay.
+pub(crate) fn create(sites: &mut [Site<'_>], recorder: &Recorder) -> Result<(), CaseError> {
+    for site in sites.iter_mut() {
+        let target = site.target.label.clone();
+        site.connect().and_then(|()| site.create()).map_err(|source| CaseError::Create { target, source })?;
+    }
+    if let Some(wire) = sites.first_mut().and_then(|site| site.wire.as_mut()) {
+        let target = "the streams".to_owned();
+        crate::snapshot::listing(wire, recorder, Phase::Quiet)
+            .map_err(|source| CaseError::Create { target, source })?;
+    }
+    Ok(())
+}
+
 #[derive(Debug)]
 pub(crate) enum Stuck {
     Cancelled,
@@ -211,7 +229,7 @@ impl From<WireError> for Stuck {
 }
 
 #[expect(clippy::too_many_arguments, reason = "the parts of a case; a struct would only rename them")]
-fn run_leg(
+pub(crate) fn run_leg(
     leg: &Leg,
     number: u32,
     sites: &mut [Site<'_>],
@@ -460,7 +478,7 @@ fn canary(site: &mut Site<'_>) -> Result<(), Halt> {
     Ok(())
 }
 
-fn perform(site: &mut Site<'_>, step: &Step) -> Result<(), Halt> {
+pub(crate) fn perform(site: &mut Site<'_>, step: &Step) -> Result<(), Halt> {
     match step {
         Step::Publish { count, len_min, len_max, window, subjects, ids, headers, ttl_s } => {
             site.publish_many(*count, (*len_min, *len_max), *window, *subjects, *ids, *headers, *ttl_s)

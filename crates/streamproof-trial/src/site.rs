@@ -89,6 +89,8 @@ pub struct Site<'a> {
     /// The last sequence, where it is known for certain.
     pub(crate) last_seq: Option<u64>,
     pub(crate) seed: Seed,
+    /// The stream is read back by a consumer made for it, where that changes nothing.
+    pub(crate) read_by_consumer: bool,
     changes: u32,
     /// Priority pins that a consumer has given (ADR-42).
     pub(crate) pins: HashMap<usize, String>,
@@ -149,6 +151,7 @@ impl<'a> Site<'a> {
             live: BTreeMap::new(),
             last_seq: Some(0),
             seed,
+            read_by_consumer: false,
             changes: 0,
             pins: HashMap::new(),
             listening: HashMap::new(),
@@ -165,6 +168,12 @@ impl<'a> Site<'a> {
         self.listening.clear();
         self.arrived.clear();
         Ok(())
+    }
+
+    /// Publishes as somebody else from now on: the numbers of the one before may be taken already.
+    pub(crate) fn publish_as(&mut self, publisher: u16) {
+        self.publisher = publisher;
+        self.counter = 0;
     }
 
     /// Creates the stream and its consumers.

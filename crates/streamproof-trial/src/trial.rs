@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant, SystemTime};
 
-use streamproof_checker::{Context, Overall, Run, Verdict, controls, merge};
+use streamproof_checker::{Context, FaultVerdict, Overall, Run, Verdict, controls, merge};
+use streamproof_crashfs::Profile;
 use streamproof_model::failure::{Code, Failure};
 use streamproof_model::op::{FaultKind, Level};
 use streamproof_model::project::Project;
 use streamproof_server::acquire::Binary;
+use streamproof_server::scratch::Builder;
 use streamproof_server::wire::Credentials;
 use streamproof_server::{Scratch, ServerError};
 
@@ -20,6 +22,8 @@ use crate::controls::run_controls;
 use crate::group::{Group, groups};
 use crate::judge::{JudgeError, judge, judge_and};
 use crate::nemesis::Arsenal;
+use crate::power_cut::tally::Tally;
+use crate::power_cut::{CutError, Ended, Rounds, judge_stored};
 use crate::report::build::{self, Recoveries};
 use crate::report::{Place, Report, files, repeat};
 use crate::run::{CaseError, Setup, run_case};
@@ -51,6 +55,15 @@ impl Length {
             Length::For(time) => (time, time),
         }
     }
+
+    /// Of that time, what is kept for power cuts.
+    fn reserved(self) -> Duration {
+        match self {
+            Length::Quick => Duration::from_millis(3_000),
+            Length::Default => Duration::from_secs(8),
+            Length::For(time) => time / 2,
+        }
+    }
 }
 
 /// What a run is asked.
@@ -78,6 +91,8 @@ pub struct Options {
     pub credentials: Credentials,
     /// The folder that the run's own folder is made in.
     pub runs: PathBuf,
+    /// Profiles of crash states that are told beside the judged one.
+    pub profiles: Vec<Profile>,
 }
 
 /// What a run came to.
@@ -209,7 +224,7 @@ pub fn run(
     let began_ns = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .map_or(0, |since| i64::try_from(since.as_nanos()).unwrap_or(0));
-    let (targets, notes) = targets(&project.desired);
+    let (targets, mut notes) = targets(&project.desired);
     if targets.is_empty() {
         return Err(TrialError::NoStreams);
     }
@@ -222,6 +237,11 @@ pub fn run(
         return Err(TrialError::NoFaults(why.collect::<Vec<_>>().join("; ")));
     }
     context.asked.clone_from(&options.faults);
+    if options.faults.is_empty()
+        && let Err(why) = arsenal.can(FaultKind::PowerCut)
+    {
+        notes.push(NotProven { what: "power cut".to_owned(), why });
+    }
     let (archive, id) = Archive::create(&options.runs, &run_id(began_ns, options.seed))
         .map_err(io("create", &options.runs))?;
     let mut record = Record {
@@ -234,6 +254,7 @@ pub fn run(
         faults: faults.clone(),
         context,
         missing,
+        power_cuts: Tally::default(),
         cases: 0,
         ended: false,
         took_ms: 0,
@@ -249,12 +270,20 @@ pub fn run(
 
     run_controls(&options.binary, options.seed, &id, &archive.controls(), began_ns, cancel)
         .map_err(|error| cancelled(error.into()))?;
-    let mut search = Search::new(groups(&targets), &faults, options);
-    let mut verdicts: Vec<Verdict> = Vec::new();
+    // Power cuts are no legs of these cases: they need a store of their own kind.
+    let (cuts, legs): (Vec<FaultKind>, Vec<FaultKind>) =
+        faults.iter().copied().partition(|fault| fault.level() == Level::HostCrash);
+    let mut search = Search::new(groups(&targets), &legs, options);
+    if !cuts.is_empty() && !legs.is_empty() {
+        search.reserved = options.length.reserved();
+    }
+    let (mut verdicts, mut states): (Vec<Verdict>, Vec<Verdict>) = (Vec::new(), Vec::new());
     let mut recoveries = Recoveries::default();
     let (mut restarts, mut violations) = (0, 0);
     progress(Progress { cases: 0, restarts, violations, elapsed: began.elapsed() });
-    while let Some(next) = search.next(began.elapsed()) {
+    while !legs.is_empty()
+        && let Some(next) = search.next(began.elapsed())
+    {
         let number = record.cases + 1;
         let group = &search.groups[next.group];
         let scale = Scale::for_targets(group.targets.len());
@@ -285,10 +314,50 @@ pub fn run(
         verdicts.push(verdict);
         progress(Progress { cases: number, restarts, violations, elapsed: began.elapsed() });
     }
+    if !cuts.is_empty() {
+        let rounds = Rounds {
+            groups: &search.groups,
+            notes: &notes,
+            login: &login,
+            run_id: &id,
+            cancel,
+            archive: &archive,
+            context: &of_case,
+            builder: builder(options),
+            binary: &options.binary,
+            seed: options.seed,
+            began_ns,
+            profiles: &options.profiles,
+            until: began + options.length.limits().1,
+            // A default run has time for one; a search goes on.
+            again: legs.is_empty() || matches!(options.length, Length::For(_)),
+        };
+        let mut ended = Ended { cases: record.cases, ..Ended::default() };
+        let done = rounds.run(&cuts, &mut ended, |number, verdict| {
+            restarts += verdict.restarts_verified;
+            violations += verdict.findings.iter().map(|finding| finding.count).sum::<u64>();
+            progress(Progress { cases: number, restarts, violations, elapsed: began.elapsed() });
+        });
+        record.cases = ended.cases;
+        record.power_cuts = ended.tally;
+        verdicts.extend(ended.verdicts);
+        states = ended.states;
+        match done {
+            Ok(()) => {}
+            Err(CutError::Case(error)) => {
+                record.took_ms = began.elapsed().as_millis() as u64;
+                archive.write_record(&record).map_err(io("write", archive.folder()))?;
+                return Err(cancelled(error.into()));
+            }
+            Err(error) => {
+                record.missing.push(NotProven { what: "power cuts".to_owned(), why: error.to_string() });
+            }
+        }
+    }
     record.ended = true;
     record.took_ms = began.elapsed().as_millis() as u64;
     archive.write_record(&record).map_err(io("write", archive.folder()))?;
-    conclude(&archive, record, &verdicts, &recoveries)
+    conclude(&archive, record, &verdicts, &states, &recoveries)
 }
 
 /// Judges a stored run again.
@@ -300,16 +369,22 @@ pub fn judge_again(folder: &Path) -> Result<Outcome, TrialError> {
     let record = archive.record().map_err(io("read the run in", folder))?;
     let of_case = Context { asked: Vec::new(), ..record.context.clone() };
     let mut recoveries = Recoveries::default();
-    let verdicts = (1..=record.cases)
-        .map(|number| judge_and(&archive.history(number), &of_case, |op| recoveries.take(op)))
-        .collect::<Result<Vec<_>, _>>()?;
-    conclude(&archive, record, &verdicts, &recoveries)
+    let (mut verdicts, mut states) = (Vec::new(), Vec::new());
+    for number in 1..=record.cases {
+        verdicts.push(judge_and(&archive.history(number), &of_case, |op| recoveries.take(op))?);
+        let index = archive.states_index(number);
+        if index.is_file() {
+            states.extend(judge_stored(&archive.history(number), &archive.states(number), &index, &of_case)?);
+        }
+    }
+    conclude(&archive, record, &verdicts, &states, &recoveries)
 }
 
 fn conclude(
     archive: &Archive,
     record: Record,
     cases: &[Verdict],
+    states: &[Verdict],
     recoveries: &Recoveries,
 ) -> Result<Outcome, TrialError> {
     let of_controls = judge(&archive.controls(), &Context::default())?;
@@ -320,8 +395,17 @@ fn conclude(
             why: "it was cut off".to_owned(),
         });
     }
-    let run = Run { id: &record.id, seed: record.seed, controls: controls(&of_controls), missing: &missing };
-    let verdict = merge(run, cases.iter().cloned(), &record.context);
+    let mut controls = controls(&of_controls);
+    controls.extend(record.power_cuts.controls.iter().cloned());
+    let run = Run { id: &record.id, seed: record.seed, controls, missing: &missing };
+    let mut verdict = merge(run, cases.iter().chain(states).cloned(), &record.context);
+    let host_crash = |fault: &FaultVerdict| {
+        fault.bites > 0 && FaultKind::named(&fault.fault).is_some_and(|kind| kind.level() == Level::HostCrash)
+    };
+    if verdict.faults.iter().any(host_crash) {
+        // Cases without one say so of themselves; the run has them.
+        verdict.not_proven.retain(|note| note.what != "power loss");
+    }
     let folder = archive.folder().to_owned();
     let mut report = build::build(archive, &record, verdict.clone(), cases, recoveries)?;
     report.power_cut = archive.power().map_err(io("read the power cuts in", &folder))?;
@@ -334,6 +418,10 @@ fn note(note: &NotProven) -> streamproof_checker::NotProven {
 }
 
 fn scratch(options: &Options) -> Result<Scratch, TrialError> {
+    builder(options).start().map_err(TrialError::Server)
+}
+
+fn builder(options: &Options) -> Builder {
     let mut builder = Scratch::builder()
         .binary(options.binary.clone())
         .credentials(options.credentials.clone())
@@ -343,7 +431,7 @@ fn scratch(options: &Options) -> Result<Scratch, TrialError> {
     if let Some(path) = &options.server_conf {
         builder = builder.config_file(path);
     }
-    builder.start().map_err(TrialError::Server)
+    builder
 }
 
 fn login(credentials: &Credentials) -> Result<Login, TrialError> {
@@ -382,6 +470,8 @@ struct Search {
     turn: usize,
     longest: Duration,
     failed: bool,
+    /// Of the run's time, what is not for cases.
+    reserved: Duration,
 }
 
 /// The next case.
@@ -418,11 +508,13 @@ impl Search {
             turn: 0,
             longest: Duration::ZERO,
             failed: false,
+            reserved: Duration::ZERO,
         }
     }
 
     fn next(&mut self, elapsed: Duration) -> Option<Next> {
         let (enough, most) = self.length.limits();
+        let (enough, most) = (enough.saturating_sub(self.reserved), most.saturating_sub(self.reserved));
         let is_open =
             |open: &BTreeMap<String, BTreeSet<FaultKind>>| open.values().any(|faults| !faults.is_empty());
         let covered = !self.open.iter().any(is_open);

@@ -14,6 +14,7 @@ use streamproof_model::server_conf::{ServerConf, Sync};
 use streamproof_model::version::Version;
 use streamproof_server::acquire::Binary;
 use streamproof_server::{ServerError, Wanted, acquire};
+use streamproof_trial::Profile;
 use streamproof_trial::trial::{self, Length, Options, Outcome, Progress, TrialError};
 use thiserror::Error;
 
@@ -43,6 +44,8 @@ pub struct Request {
     pub downgrade_to: Option<String>,
     /// The folder that the run's folder is made in, instead of `.streamproof/runs`.
     pub out: Option<PathBuf>,
+    /// Profiles of crash states that are told beside the judged one.
+    pub profiles: Vec<Profile>,
 }
 
 /// Why there is no verdict.
@@ -151,6 +154,7 @@ impl Home {
             server_conf,
             credentials: self.credentials(&project)?,
             runs: request.out.clone().unwrap_or_else(|| self.runs()),
+            profiles: request.profiles.clone(),
         };
         Ok(trial::run(&options, &project, cancel, progress)?)
     }
@@ -186,6 +190,13 @@ impl Home {
         })?;
         project.server_conf = Some(ServerConf::read(Source::new(file.clone(), text), &mut Vec::new()));
         Ok((wanted, project, Some(file)))
+    }
+
+    /// Takes away what a killed run left mounted, or attached to a loop device, and says what. What cannot be taken away stays for
+    /// the next one: no command fails for it.
+    #[must_use]
+    pub fn clean_stale_mounts(&self) -> Vec<PathBuf> {
+        streamproof_trial::power_cut::clean_stale(&self.folder.state_dir()).unwrap_or_default()
     }
 
     /// Judges a stored run again: the path of its folder, its id, or the end of its id; `last` is the newest.

@@ -9,6 +9,7 @@ use streamproof::model::duration;
 use streamproof::model::failure::Code;
 use streamproof::model::op::{FaultKind, Level};
 use streamproof::proof::{self, Request};
+use streamproof::trial::Profile;
 use streamproof::trial::report::terminal::{self, Screen};
 use streamproof::trial::trial::Outcome;
 
@@ -31,6 +32,10 @@ pub(crate) fn restart_check(session: &Session<'_>, flags: &RestartCheckFlags) ->
         upgrade_to: flags.upgrade_to.clone(),
         downgrade_to: flags.downgrade_to.clone(),
         out: flags.out.clone(),
+        profiles: Profile::ALL
+            .into_iter()
+            .filter(|profile| flags.profile.iter().any(|name| name == profile.name()))
+            .collect(),
     };
     let cancel = cancelled_by_ctrl_c()?;
     session.out.doing("the controls: damage done on purpose must be found");

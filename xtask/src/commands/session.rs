@@ -36,6 +36,10 @@ impl<'a> Session<'a> {
         let here =
             std::env::current_dir().map_err(|e| Problem::new(Code::Io, format!("no current folder: {e}")))?;
         let home = Home::open(global.project.as_deref(), &here).map_err(Problem::of)?;
+        // A proof that was killed may have left a file system mounted: whatever is asked for, it goes first.
+        for path in home.clean_stale_mounts() {
+            out.note(&format!("unmounted {}, left by a run that was killed", path.display()));
+        }
         Ok(Self { home, out })
     }
 

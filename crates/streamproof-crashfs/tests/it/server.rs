@@ -62,7 +62,7 @@ fn judge(run: &Run, rules: Rules, cut_count: usize) -> Vec<Found> {
     let chosen = cuts(&run.log, &marks, 7, Budget::new(cut_count));
     let states = states(&run.log, &chosen, rules);
     let dir = tempfile::tempdir().unwrap();
-    let places = Places { dir: dir.path().join("states"), workers: 2 };
+    let places = Places::below(&dir.path().join("states"), 2);
     let visit = |dir: &Path, cut_ns: u64| {
         let server = Scratch::builder().store_dir(dir).start().unwrap();
         let found = Nats::connect(&server.address(), PATIENT).unwrap().read(STREAM).unwrap();

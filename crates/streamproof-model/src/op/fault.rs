@@ -96,9 +96,9 @@ faults! {
     IndexStale = "index-stale" => ProcessCrash,
     /// SIGSTOP and SIGCONT.
     Pause = "pause" => ProcessCrash,
-    /// Only what was synced is kept, by the rules of POSIX with names.
+    /// Only what is durable is kept, by a model of what ext4 does: every crash state of a recorded run.
     PowerCut = "power-cut" => HostCrash,
-    /// Only what ext4 would have kept.
+    /// Only what the kernel keeps of a real file system (ext4, XFS) that is shut down under the running server.
     PowerCutExt4 = "power-cut-ext4" => HostCrash,
     /// A newer server on the same store.
     Upgrade = "upgrade" => Upgrade,

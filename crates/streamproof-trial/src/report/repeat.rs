@@ -16,6 +16,7 @@ pub fn command(options: &Options) -> String {
     }
     words.extend(options.faults.iter().map(|fault| format!("--fault {}", fault.name())));
     words.extend(options.survive.iter().flatten().map(|level| format!("--survive {}", level.name())));
+    words.extend(options.profiles.iter().map(|profile| format!("--profile {profile}")));
     if options.strict {
         words.push("--strict".to_owned());
     }

@@ -60,6 +60,9 @@ pub fn render(report: &Report, screen: Screen) -> String {
         ),
         None,
     );
+    for words in report.power_cuts.words() {
+        page.flow("", 2, &words, None);
+    }
     if let Some((median, most, of)) = report.ready() {
         let text = format!(
             "back after a restart: in {} at the median, in {} at most, {} times",

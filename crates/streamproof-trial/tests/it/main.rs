@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
 
 mod cases;
+#[cfg(target_os = "linux")]
+mod power_cut;
 mod report;
 mod trial;
 mod watch;

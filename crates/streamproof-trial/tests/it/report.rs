@@ -105,6 +105,7 @@ fn report(verdict: Overall, faults: Vec<FaultVerdict>, findings: Vec<Finding>) -
         faults: Vec::new(),
         context: Context::default(),
         missing: Vec::new(),
+        power_cuts: Default::default(),
         cases: 6,
         ended: true,
         took_ms: 18_250,

@@ -13,7 +13,7 @@ use streamproof_server::{PINNED, Sources, Wanted, acquire};
 use streamproof_trial::judge::judge;
 use streamproof_trial::trial::{Length, Options, TrialError, judge_again, run};
 
-fn project(files: &[(&str, &str)]) -> Project {
+pub(crate) fn project(files: &[(&str, &str)]) -> Project {
     let files = files.iter().map(|(name, text)| (PathBuf::from(name), (*text).to_owned()));
     let options = project::Options { root: "nats-config".into(), version: PINNED };
     Project::load(files, &options).unwrap()
@@ -23,7 +23,7 @@ fn binary() -> Binary {
     acquire(&Wanted::exactly(PINNED), &Sources::from_process()).unwrap()
 }
 
-fn options(runs: &Path, faults: &[FaultKind]) -> Options {
+pub(crate) fn options(runs: &Path, faults: &[FaultKind]) -> Options {
     Options {
         seed: 11,
         length: Length::Quick,
@@ -36,6 +36,7 @@ fn options(runs: &Path, faults: &[FaultKind]) -> Options {
         server_conf: None,
         credentials: Credentials::None,
         runs: runs.to_owned(),
+        profiles: Vec::new(),
     }
 }
 
@@ -43,12 +44,12 @@ fn never() -> AtomicBool {
     AtomicBool::new(false)
 }
 
-const SHOP: &[(&str, &str)] = &[
+pub(crate) const SHOP: &[(&str, &str)] = &[
     ("streams/ORDERS.json", r#"{ "name": "ORDERS", "subjects": ["orders.*"] }"#),
     ("consumers/ORDERS/BILLING.json", r#"{ "durable_name": "BILLING", "ack_policy": "explicit" }"#),
 ];
 
-fn show(verdict: &Verdict) -> String {
+pub(crate) fn show(verdict: &Verdict) -> String {
     serde_json::to_string_pretty(verdict).unwrap()
 }
 

@@ -1,0 +1,260 @@
+//! The judgement of one crash state: what was acknowledged before the cut against what was read back after it. Pure.
+
+use std::collections::HashMap;
+
+use streamproof_checker::{
+    Cell, Checker, Context, Counts, FaultVerdict, Finding, Invariant, Overall, Verdict,
+};
+use streamproof_model::op::{Call, ConsumerId, Event, FaultKind, NEVER, Op, Ops, Record, StreamId};
+
+use super::past::Past;
+
+/// The name of the defect by which a stream is gone when the power goes while it is changed (`known.rs`).
+const STREAM_LOST: &str = "stream-lost-at-update";
+
+/// The same of a consumer.
+const CONSUMER_LOST: &str = "consumer-lost-at-update";
+
+/// Judges a state: `records` go on where the past ends. Only what this cut came to is in the verdict; what the run before it came
+/// to is judged once, with its own history.
+pub(crate) fn judge(past: &Past, records: Vec<Record>, context: &Context) -> Verdict {
+    let cut_us = match records.first() {
+        Some(Record::Event { at, .. }) => *at,
+        _ => 0,
+    };
+    let mut checker = Checker::new(context);
+    let mut changing = Changing::default();
+    past.tell(cut_us, |op| {
+        changing.take(op);
+        checker.take(op);
+    });
+    let mut read_back = 0;
+    for op in Ops::new(records) {
+        read_back += u64::from(matches!(op, Op::Event { event: Event::Stored(_), .. }));
+        checker.take(&op);
+    }
+    let mut verdict = checker.finish();
+    let name = FaultKind::PowerCut.name();
+    let recovered = verdict.faults.iter().any(|fault| fault.fault == name);
+    let before: Vec<String> =
+        verdict.faults.iter().filter(|fault| fault.fault != name).map(FaultVerdict::reason).collect();
+    verdict.inconclusive.retain(|reason| !before.contains(reason));
+    verdict.faults.retain(|fault| fault.fault == name);
+    verdict.findings.retain(|finding| finding.fault.as_deref() == Some(name));
+    verdict.measures.retain(|measure| measure.fault.as_deref() == Some(name));
+    verdict.not_proven.clear();
+    verdict.restarts_verified = u64::from(recovered);
+    verdict.counts = Counts { read_back, ..Counts::default() };
+    follow(&mut verdict);
+    changing.name(&mut verdict, context);
+    if !context.strict {
+        conclude(&mut verdict);
+    }
+    verdict
+}
+
+/// What is found of a stream or consumer that is missing follows from that: whoever is to blame for the one is for the other.
+fn follow(verdict: &mut Verdict) {
+    let gone: Vec<Finding> = verdict
+        .findings
+        .iter()
+        .filter(|finding| finding.invariant == Invariant::K1 && finding.class.ends_with("missing"))
+        .cloned()
+        .collect();
+    for gone in gone {
+        for finding in verdict.findings.iter_mut().filter(|finding| is_of(&finding.target, &gone.target)) {
+            finding.blame = gone.blame;
+            finding.verdict = gone.verdict;
+            finding.source.clone_from(&gone.source);
+        }
+    }
+    // What a limit had removed and a crash has brought back lies behind its consumers: they have been past it.
+    let returned: Vec<Finding> = verdict
+        .findings
+        .iter()
+        .filter(|finding| finding.invariant == Invariant::M7 && finding.known.is_some())
+        .cloned()
+        .collect();
+    for returned in returned {
+        let behind = |finding: &&mut Finding| {
+            finding.invariant == Invariant::C5
+                && finding.class == "never delivered"
+                && is_of(&finding.target, &returned.target)
+        };
+        for finding in verdict.findings.iter_mut().filter(behind) {
+            finding.known.clone_from(&returned.known);
+            finding.verdict = returned.verdict;
+        }
+    }
+}
+
+/// Whether `target` is `of`, or one of its consumers.
+fn is_of(target: &str, of: &str) -> bool {
+    target.strip_prefix(of).is_some_and(|rest| rest.is_empty() || rest.starts_with(" > "))
+}
+
+/// Once the verdicts of findings have changed: those of the streams, and the whole.
+fn conclude(verdict: &mut Verdict) {
+    let Verdict { faults, findings, .. } = verdict;
+    for fault in faults.iter_mut().filter(|fault| fault.verdict == Cell::Fail) {
+        fault.verdict = worst(findings.iter().filter(|finding| is_of(&finding.target, &fault.target)));
+    }
+    if verdict.verdict == Overall::Fail {
+        verdict.verdict = match worst(&verdict.findings) {
+            Cell::Fail => Overall::Fail,
+            _ if !verdict.inconclusive.is_empty() => Overall::Inconclusive,
+            Cell::Unprotected => Overall::Unprotected,
+            Cell::Accepted => Overall::Accepted,
+            _ => Overall::Pass,
+        };
+    }
+}
+
+/// The worst that a state came to, over all streams.
+pub(crate) fn worst<'v>(findings: impl IntoIterator<Item = &'v Finding>) -> Cell {
+    let rank = |cell: &Cell| match cell {
+        Cell::Fail => 5,
+        Cell::Unprotected => 4,
+        Cell::Accepted => 3,
+        Cell::Pass => 2,
+        Cell::Inconclusive => 1,
+        Cell::NotProven => 0,
+    };
+    let found = findings.into_iter().map(|finding| finding.verdict);
+    found.chain([Cell::Pass]).max_by_key(rank).unwrap_or(Cell::Pass)
+}
+
+/// Streams and consumers whose configuration was being changed as the power went: nobody but who sees that moment can tell what
+/// the server does then from any other loss.
+#[derive(Debug, Default)]
+struct Changing {
+    streams: HashMap<StreamId, String>,
+    consumers: HashMap<ConsumerId, (StreamId, String)>,
+    /// By name: a stream, or `STREAM > CONSUMER`.
+    names: Vec<String>,
+}
+
+impl Changing {
+    fn take(&mut self, op: &Op) {
+        match op {
+            Op::Event { event: Event::DeclareStream { id, name }, .. } => {
+                self.streams.insert(*id, name.clone());
+            }
+            Op::Event { event: Event::DeclareConsumer { id, stream, name }, .. } => {
+                self.consumers.insert(*id, (*stream, name.clone()));
+            }
+            Op::Call { call: Call::UpdateStream { stream, .. }, done: NEVER, .. } => {
+                self.names.extend(self.streams.get(stream).cloned());
+            }
+            Op::Call { call: Call::UpdateConsumer { consumer, .. }, done: NEVER, .. } => {
+                if let Some((stream, name)) = self.consumers.get(consumer)
+                    && let Some(stream) = self.streams.get(stream)
+                {
+                    self.names.push(format!("{stream} > {name}"));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Gives the defect's name to what is gone together with what was being changed.
+    fn name(&self, verdict: &mut Verdict, context: &Context) {
+        for target in &self.names {
+            let missing = |finding: &Finding| finding.invariant == Invariant::K1 && finding.target == *target;
+            if !verdict.findings.iter().any(missing) {
+                continue;
+            }
+            let defect = if target.contains(" > ") { CONSUMER_LOST } else { STREAM_LOST };
+            let accepted = context.accept.iter().any(|accept| accept.name == defect);
+            for finding in verdict.findings.iter_mut().filter(|finding| is_of(&finding.target, target)) {
+                finding.known = Some(defect.to_owned());
+                finding.verdict = if accepted { Cell::Accepted } else { finding.verdict };
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use streamproof_checker::{Accept, Blame};
+    use streamproof_model::op::{ConfigSource, Evidence, Outcome, Phase};
+
+    /// A stream that is there, is changed, and is gone after a cut at `cut_us`; the change takes from 10 to 20.
+    fn judged(cut_us: u64, accept: bool) -> Verdict {
+        let event = |at, event| Record::Event { at, event };
+        let listing = |phase, streams: &[&str]| Event::Listing {
+            phase,
+            streams: streams.iter().map(|name| ((*name).to_owned(), Vec::new())).collect(),
+        };
+        let config = |source| Event::Config {
+            stream: StreamId(0),
+            consumer: None,
+            source,
+            json: r#"{"name":"S"}"#.to_owned(),
+        };
+        let call = Call::UpdateStream { stream: StreamId(0), config: r#"{"name":"S"}"#.to_owned() };
+        let past = Past::new(vec![
+            event(1, Event::DeclareStream { id: StreamId(0), name: "S".to_owned() }),
+            event(2, config(ConfigSource::Desired)),
+            event(3, listing(Phase::Quiet, &["S"])),
+            Record::Invoke { id: 0, at: 10, call },
+            Record::Done { id: 0, at: 20, outcome: Outcome::Done { count: 0 } },
+        ]);
+        let evidence = Evidence { unsynced_bytes: 1, ..Evidence::default() };
+        let kind = FaultKind::PowerCut;
+        let records = vec![
+            event(cut_us, Event::FaultBegin { fault: 1, kind, streams: Vec::new() }),
+            event(90, Event::FaultEnd { fault: 1, evidence: Box::new(evidence) }),
+            event(91, Event::Recovered { fault: 1, server: "2.15.1".to_owned(), ready_us: 1 }),
+            event(92, listing(Phase::After, &[])),
+            event(93, Event::ReadBegin { stream: StreamId(0), phase: Phase::After }),
+            event(94, Event::ReadEnd { stream: StreamId(0), cut_short: None }),
+            event(95, Event::Finished),
+        ];
+        let sync = streamproof_checker::SyncInterval::Always;
+        let accepted = Accept { name: STREAM_LOST.to_owned(), reason: "it is known".to_owned() };
+        let accept = if accept { vec![accepted] } else { Vec::new() };
+        judge(&past, records, &Context { sync, accept, ..Context::default() })
+    }
+
+    #[test]
+    fn what_is_found_of_a_missing_stream_follows_from_that() {
+        let mut verdict = judged(5, false);
+        let of = verdict.findings.iter().position(|finding| finding.invariant == Invariant::K1).unwrap();
+        verdict.findings[of].blame = Blame::Config;
+        verdict.findings[of].verdict = Cell::Unprotected;
+        let other = |target: &str| Finding {
+            invariant: Invariant::C5,
+            target: target.to_owned(),
+            class: "never delivered".to_owned(),
+            blame: Blame::Server,
+            verdict: Cell::Fail,
+            ..verdict.findings[of].clone()
+        };
+        let (ours, others) = (other("S > C"), other("ST > C"));
+        verdict.findings.push(ours);
+        follow(&mut verdict);
+        conclude(&mut verdict);
+        assert_eq!((verdict.verdict, verdict.faults[0].verdict), (Overall::Unprotected, Cell::Unprotected));
+        verdict.findings.push(others);
+        verdict.verdict = Overall::Fail;
+        follow(&mut verdict);
+        conclude(&mut verdict);
+        assert_eq!(verdict.verdict, Overall::Fail, "another stream's is not excused");
+    }
+
+    #[test]
+    fn a_stream_that_is_lost_while_it_is_changed_has_a_name_and_can_be_accepted_by_it_and_no_other_can() {
+        let during = judged(15, false);
+        assert_eq!(during.verdict, Overall::Fail);
+        assert!(during.findings.iter().all(|f| f.known.as_deref() == Some(STREAM_LOST)), "{during:?}");
+        let accepted = judged(15, true);
+        assert_eq!((accepted.verdict, accepted.faults[0].verdict), (Overall::Accepted, Cell::Accepted));
+        for cut_us in [5, 30] {
+            let other = judged(cut_us, true);
+            assert_eq!((other.verdict, other.faults[0].verdict), (Overall::Fail, Cell::Fail), "at {cut_us}");
+            assert!(other.findings.iter().all(|finding| finding.known.is_none()), "{other:?}");
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! The search: from a recording to its crash states, each tried once by a server, several at a time; and from some of them to
+//! the crashes that may come while the server recovers.
+
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use streamproof_checker::{Context, Invariant, Verdict};
+use streamproof_crashfs::fuse::{MountOptions, Recording};
+use streamproof_crashfs::seed::Random;
+use streamproof_crashfs::{Budget, CrashState, Cut, Log, Places, Rules, cuts, explore, state, states};
+use streamproof_model::op::Record;
+use streamproof_server::scratch::Builder;
+
+use super::CutError;
+use super::judged::{judge, worst};
+use super::recorded::Recorded;
+use super::states::StatesFile;
+use super::tally::{Searched, StateLine};
+use super::visit::{Bench, Strike, visit};
+use crate::report::power::Cut as Drawn;
+use crate::report::words;
+use crate::run::{CaseError, Setup};
+
+/// So many states are tried before the clock is looked at.
+const CHUNK: usize = 24;
+
+/// In every so manieth state a message is published, too, and every consumer seen through to it: it waits for redeliveries, and
+/// would else be most of the time.
+const CANARY_EVERY: usize = 24;
+
+/// Cuts tried of each recovery.
+const SECOND_CUTS: usize = 12;
+
+/// A recovery is recorded for every so manieth state.
+const SECOND_EVERY: usize = 20;
+
+/// The first so many verdicts with findings keep their examples.
+const WITH_EXAMPLES: usize = 24;
+
+/// What is to be searched.
+#[derive(Debug)]
+pub(crate) struct Hunt<'a> {
+    /// The streams.
+    pub(crate) setup: &'a Setup<'a>,
+    /// The recording.
+    pub(crate) recorded: &'a Recorded,
+    /// How it is judged.
+    pub(crate) context: &'a Context,
+    /// How each server is to be.
+    pub(crate) builder: &'a Builder,
+    /// The servers.
+    pub(crate) bench: &'a Bench,
+    /// By what rules.
+    pub(crate) rules: Rules,
+    /// The most cuts.
+    pub(crate) cuts: usize,
+    /// No state is begun after this.
+    pub(crate) until: Instant,
+    /// Where recoveries are recorded; none: they are not.
+    pub(crate) second: Option<&'a Path>,
+}
+
+/// What a search came to.
+#[derive(Debug, Default)]
+pub(crate) struct Catch {
+    /// What each state came to.
+    pub(crate) verdicts: Vec<Verdict>,
+    /// In numbers; the second is of crashes during recoveries.
+    pub(crate) searched: Vec<Searched>,
+    /// The cuts of the recording, for a picture.
+    pub(crate) cuts: Vec<Drawn>,
+    /// Cuts that were chosen.
+    pub(crate) looked_at: usize,
+}
+
+/// A state that was tried.
+#[derive(Debug)]
+struct Tried {
+    line: StateLine,
+    records: Vec<Record>,
+    verdict: Verdict,
+}
+
+/// Tries the states of `hunt`. What each came to goes into `file`, where there is one.
+///
+/// # Errors
+/// [`CutError`]; the first one ends the search.
+pub(crate) fn hunt(
+    hunt: &Hunt<'_>,
+    mut file: Option<&mut StatesFile>,
+    mut progress: impl FnMut(&Verdict),
+) -> Result<Catch, CutError> {
+    let begun = Instant::now();
+    let Hunt { recorded, rules, .. } = hunt;
+    let mut chosen = cuts(&recorded.log, &recorded.acks_ns(), recorded.seed, Budget::new(hunt.cuts));
+    chosen.retain(|cut| recorded.is_judged(*cut));
+    let mut states = states(&recorded.log, &chosen, *rules);
+    states.retain(|state| recorded.is_judged(state.cut));
+    shuffle(&mut states, recorded.seed);
+    let mut catch = Catch { looked_at: chosen.len(), ..Catch::default() };
+    let acks_ns = recorded.acks_ns();
+    let span_ns = recorded.log.end_ns().max(1) as f64;
+    let mut first = hunt.searched(1, states.len());
+    let mut second = hunt.searched(2, 0);
+    let (mut lossy_ns, mut all_ns) = (0, 0);
+    let mut keep = |tried: Vec<Tried>, searched: &mut Searched, catch: &mut Catch| -> Result<(), CutError> {
+        for Tried { line, records, mut verdict } in tried {
+            searched.tested += 1;
+            searched.lossy += usize::from(is_lossy(&verdict));
+            if let Some(file) = file.as_deref_mut() {
+                file.add(line, &records, &verdict)?;
+            }
+            progress(&verdict);
+            if searched.lossy > WITH_EXAMPLES {
+                verdict.findings.iter_mut().for_each(|finding| finding.examples.clear());
+            }
+            catch.verdicts.push(verdict);
+        }
+        Ok(())
+    };
+    for (number, chunk) in states.chunks(CHUNK).enumerate() {
+        if number > 0 && Instant::now() >= hunt.until {
+            break;
+        }
+        let tried = hunt.try_all(&recorded.log, chunk, number * CHUNK, 1, None)?;
+        for tried in &tried {
+            let (line, findings) = (&tried.line, &tried.verdict.findings);
+            let at_ns = recorded.ns(line.cut_us);
+            catch.cuts.push(Drawn {
+                at: at_ns / 1000,
+                after: line.ops as u64,
+                verdict: line.cell,
+                acked: acks_ns.partition_point(|ack| *ack <= at_ns) as u64,
+                lost: line.lost,
+                oldest_lost_us: line.lost_age_us.map(|(_, oldest)| oldest),
+                share: line.lasted_ns as f64 / span_ns,
+                note: findings
+                    .iter()
+                    .min_by_key(|finding| words::order(finding))
+                    .map(words::sentence)
+                    .unwrap_or_default(),
+            });
+            all_ns += tried.line.lasted_ns;
+            lossy_ns += if is_lossy(&tried.verdict) { tried.line.lasted_ns } else { 0 };
+        }
+        keep(tried, &mut first, &mut catch)?;
+        for parent in chunk.iter().step_by(SECOND_EVERY) {
+            let Some(place) = hunt.second.filter(|_| Instant::now() < hunt.until) else { break };
+            let (log, states) = hunt.recovery(parent, place)?;
+            second.found += states.len();
+            second.recoveries += 1;
+            let cut_us = recorded.us(parent.cut.at_ns);
+            let tried = hunt.try_all(&log, &states, 1, 2, Some(cut_us))?;
+            keep(tried, &mut second, &mut catch)?;
+        }
+    }
+    first.lossy_share = lossy_ns as f64 / (all_ns as f64).max(1.0);
+    second.lossy_share = second.lossy as f64 / (second.tested as f64).max(1.0);
+    first.took_ms = begun.elapsed().as_millis() as u64;
+    catch.searched.push(first);
+    if second.recoveries > 0 {
+        catch.searched.push(second);
+    }
+    Ok(catch)
+}
+
+impl Hunt<'_> {
+    fn searched(&self, depth: u32, found: usize) -> Searched {
+        Searched {
+            profile: self.rules.profile.name().to_owned(),
+            depth,
+            judged: self.rules == Rules::default().with_seed(self.rules.seed),
+            found,
+            ..Searched::default()
+        }
+    }
+
+    /// Tries `states` of `log`; `number` is that of the first of them. Those of a recovery are judged at the cut before it.
+    fn try_all(
+        &self,
+        log: &Log,
+        states: &[CrashState],
+        number: usize,
+        depth: u32,
+        cut_us: Option<u64>,
+    ) -> Result<Vec<Tried>, CutError> {
+        let Hunt { setup, recorded, context, bench, rules, .. } = self;
+        let places = Places { dirs: bench.dirs() };
+        explore(log, states, *rules, &places, |visited| {
+            if setup.cancel.load(Ordering::Relaxed) {
+                return Err(CutError::Case(CaseError::Cancelled));
+            }
+            let state = visited.state;
+            let at = states.iter().position(|one| one.id == state.id).unwrap_or(0);
+            let strike = Strike {
+                cut_us: cut_us.unwrap_or_else(|| recorded.us(state.cut.at_ns)),
+                unsynced_bytes: state.unsynced_bytes,
+                canary: (number + at).is_multiple_of(CANARY_EVERY),
+            };
+            let records = visit(setup, recorded, bench, visited.worker, visited.dir, strike)?;
+            let verdict = judge(&recorded.past, records.clone(), context);
+            let lost = verdict.findings.iter().filter(|finding| finding.invariant == Invariant::M1);
+            let line = StateLine {
+                profile: rules.profile.name().to_owned(),
+                depth,
+                ops: state.cut.ops,
+                cut_us: strike.cut_us,
+                lasted_ns: state.lasted_ns,
+                unsynced_bytes: state.unsynced_bytes,
+                cell: worst(&verdict.findings),
+                lost: lost.clone().map(|finding| finding.count).sum(),
+                lost_age_us: lost
+                    .filter_map(|finding| finding.age_us)
+                    .reduce(|one, other| (one.0.min(other.0), one.1.max(other.1))),
+                kept: false,
+            };
+            Ok(Tried { line, records, verdict })
+        })
+    }
+
+    /// Records the recovery from a state, and says which states a crash during it leaves.
+    fn recovery(&self, parent: &CrashState, place: &Path) -> Result<(Log, Vec<CrashState>), CutError> {
+        let Hunt { recorded, rules, .. } = self;
+        let tree = state(&recorded.log, parent.cut, *rules);
+        let from = Log::from_tree(&tree, &recorded.log);
+        let recording = Recording::mount(place, from, &MountOptions::default())?;
+        let mut server = self.builder.clone().store_dir(recording.mountpoint()).prepare()?;
+        // One that does not come up was seen to be so when the state itself was tried.
+        let _ = server.start();
+        recording.cut();
+        server.kill()?;
+        let log = recording.finish()?;
+        let chosen = cuts(&log, &[], recorded.seed, Budget::new(SECOND_CUTS));
+        let mut states = states(&log, &chosen, *rules);
+        let unchanged = state(&log, Cut::default(), *rules).id();
+        states.retain(|state| state.id != unchanged);
+        Ok((log, states))
+    }
+}
+
+/// Whether something is missing, promised or not.
+fn is_lossy(verdict: &Verdict) -> bool {
+    use Invariant as I;
+    let missing = [I::M1, I::M2, I::M4, I::M6, I::M7, I::K1, I::K2, I::A1];
+    verdict.findings.iter().any(|finding| missing.contains(&finding.invariant))
+}
+
+fn shuffle(states: &mut [CrashState], seed: u64) {
+    let mut random = Random::new(seed);
+    for at in 1..states.len() {
+        states.swap(at, random.below(at as u64 + 1) as usize);
+    }
+}

@@ -1,0 +1,115 @@
+//! The file of states: what was read back from each crash state, so that a later checker can judge it again.
+
+use std::fs::File;
+use std::io::{self, BufReader, Write as _};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use streamproof_checker::{Context, Verdict};
+use streamproof_model::op::{Encoder, Event, HistoryError, Reader, Record};
+
+use super::judged::judge;
+use super::past::Past;
+use super::tally::StateLine;
+use crate::judge::JudgeError;
+
+/// States in which nothing is missing are kept up to here: enough for tens of thousands of small ones, and no more than a
+/// run's folder can bear.
+const KEPT_MAX_BYTES: u64 = 48 << 20;
+
+/// States in which something is missing are kept up to here.
+const LOSSY_MAX_BYTES: u64 = 256 << 20;
+
+/// A file of states that grows: one history after the other, each from its cut on.
+#[derive(Debug)]
+pub(crate) struct StatesFile {
+    file: File,
+    encoder: Encoder,
+    written: u64,
+    index: Index,
+}
+
+/// What is beside the file: a line for each state, and what those came to that are not in it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Index {
+    /// Every state.
+    pub(crate) states: Vec<StateLine>,
+    /// The verdicts over those that are not kept.
+    pub(crate) rest: Vec<Verdict>,
+}
+
+impl StatesFile {
+    /// A new one at `path`.
+    pub(crate) fn create(path: &Path) -> io::Result<StatesFile> {
+        let mut file = File::create(path)?;
+        file.write_all(Encoder::magic())?;
+        let index = Index { states: Vec::new(), rest: Vec::new() };
+        Ok(StatesFile { file, encoder: Encoder::default(), written: 0, index })
+    }
+
+    /// Adds a state.
+    pub(crate) fn add(
+        &mut self,
+        mut line: StateLine,
+        records: &[Record],
+        verdict: &Verdict,
+    ) -> io::Result<()> {
+        let most = if verdict.findings.is_empty() { KEPT_MAX_BYTES } else { LOSSY_MAX_BYTES };
+        line.kept = self.written < most;
+        if line.kept {
+            let mut bytes = Vec::new();
+            for record in records {
+                match record {
+                    Record::Invoke { id, at, call } => self.encoder.invoke(*id, *at, call, &mut bytes),
+                    Record::Done { id, at, outcome } => self.encoder.done(*id, *at, *outcome, &mut bytes),
+                    Record::Event { at, event } => self.encoder.event(*at, event, &mut bytes),
+                }
+            }
+            self.file.write_all(&bytes)?;
+            self.written += bytes.len() as u64;
+        } else {
+            self.index.rest.push(verdict.clone());
+        }
+        self.index.states.push(line);
+        Ok(())
+    }
+
+    /// Writes the index to `path`.
+    pub(crate) fn finish(self, path: &Path) -> io::Result<()> {
+        crate::archive::write_json(path, &self.index)
+    }
+}
+
+/// Judges the stored states of a recording again.
+pub(crate) fn judge_stored(
+    history: &Path,
+    states: &Path,
+    index: &Path,
+    context: &Context,
+) -> Result<Vec<Verdict>, JudgeError> {
+    let wrap = |path: &Path| {
+        let path = path.to_owned();
+        move |source: HistoryError| JudgeError { path, source }
+    };
+    let open = |path: &Path| -> Result<Reader<BufReader<File>>, JudgeError> {
+        let file = File::open(path).map_err(|error| wrap(path)(error.into()))?;
+        Reader::new(BufReader::new(file)).map_err(wrap(path))
+    };
+    let text = std::fs::read(index).map_err(|error| wrap(index)(error.into()))?;
+    let index: Index =
+        serde_json::from_slice(&text).map_err(|error| wrap(index)(HistoryError::Io(error.into())))?;
+    let past = Past::new(open(history)?);
+    let mut verdicts = index.rest;
+    let mut state: Vec<Record> = Vec::new();
+    for record in open(states)? {
+        let begins = matches!(record, Record::Event { event: Event::FaultBegin { .. }, .. });
+        if begins && !state.is_empty() {
+            verdicts.push(judge(&past, std::mem::take(&mut state), context));
+        }
+        state.push(record);
+    }
+    if !state.is_empty() {
+        verdicts.push(judge(&past, state, context));
+    }
+    Ok(verdicts)
+}

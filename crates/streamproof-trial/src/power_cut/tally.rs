@@ -1,0 +1,182 @@
+//! What the power cuts of a run came to, beside the verdict: how many states by which rules, and what less than ext4 would leave.
+
+use serde::{Deserialize, Serialize};
+use streamproof_checker::{Cell, ControlResult};
+
+/// All power cuts of a run.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Tally {
+    /// By the rules of each profile; `ext4` is the one that is judged.
+    pub profiles: Vec<Searched>,
+    /// On real file systems, by name.
+    pub kernels: Vec<Kernel>,
+    /// A disk that ignores syncs, which must lose; and one on which every write is durable, which must not.
+    pub controls: Vec<ControlResult>,
+}
+
+/// The crash states of one profile.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Searched {
+    /// The profile.
+    pub profile: String,
+    /// 1: a crash while the server worked. 2: another one while it recovered from that.
+    pub depth: u32,
+    /// Its verdicts count.
+    pub judged: bool,
+    /// Different states that the chosen cuts lead to.
+    pub found: usize,
+    /// Of these, those that a server was started on and everything was read back from.
+    pub tested: usize,
+    /// Of these, those in which something is missing that had been acknowledged, promised or not.
+    pub lossy: usize,
+    /// The share of the recorded time for which a crash leads to one of those, from 0 to 1.
+    pub lossy_share: f64,
+    /// How long it took, in ms.
+    pub took_ms: u64,
+    /// Recoveries that were recorded for it, where it is of crashes during them.
+    #[serde(default)]
+    pub recoveries: usize,
+}
+
+impl Searched {
+    /// Adds another recording's.
+    pub(crate) fn add(&mut self, other: &Searched) {
+        let tested = (self.tested + other.tested).max(1) as f64;
+        self.lossy_share =
+            (self.lossy_share * self.tested as f64 + other.lossy_share * other.tested as f64) / tested;
+        self.found += other.found;
+        self.tested += other.tested;
+        self.lossy += other.lossy;
+        self.took_ms += other.took_ms;
+        self.recoveries += other.recoveries;
+    }
+
+    fn words(&self) -> String {
+        let of_time = format!("{:.1} % of the recorded time", self.lossy_share * 100.0);
+        let lost = match self.lossy {
+            0 => "nothing acknowledged is missing in any of them".to_owned(),
+            lossy => format!("something acknowledged is missing in {lossy} of them ({of_time})"),
+        };
+        let (tested, found, profile) = (self.tested, self.found, &self.profile);
+        match (self.depth, self.judged) {
+            (1, true) => {
+                format!(
+                    "power-cut rests on a model of {profile}: {tested} of {found} crash states tried, {lost}"
+                )
+            }
+            (1, false) => {
+                format!("for information, by {profile}: {tested} of {found} crash states tried, {lost}")
+            }
+            _ => {
+                let recoveries = self.recoveries;
+                format!(
+                    "a second crash while the server recovered, by {profile}: {recoveries} recoveries recorded, \
+                     {tested} further states tried, {lost}"
+                )
+            }
+        }
+    }
+}
+
+/// Cuts on one real file system.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Kernel {
+    /// `ext4` or `xfs`.
+    pub name: String,
+    /// How often it was shut down under the running server.
+    pub cuts: u64,
+}
+
+impl Tally {
+    /// Adds what one search came to.
+    pub(crate) fn searched(&mut self, searched: &Searched) {
+        let same = |known: &&mut Searched| known.profile == searched.profile && known.depth == searched.depth;
+        match self.profiles.iter_mut().find(same) {
+            Some(known) => known.add(searched),
+            None => self.profiles.push(searched.clone()),
+        }
+    }
+
+    /// Adds cuts on a real file system.
+    pub(crate) fn cut(&mut self, name: &str, cuts: u64) {
+        match self.kernels.iter_mut().find(|kernel| kernel.name == name) {
+            Some(known) => known.cuts += cuts,
+            None if cuts > 0 => self.kernels.push(Kernel { name: name.to_owned(), cuts }),
+            None => {}
+        }
+    }
+
+    /// In words, a line each; none where no power was cut.
+    #[must_use]
+    pub fn words(&self) -> Vec<String> {
+        let kernel = |kernel: &Kernel| {
+            format!(
+                "power-cut-ext4 rests on the kernel's own {}: shut down {} times under the running server",
+                kernel.name, kernel.cuts
+            )
+        };
+        self.profiles.iter().map(Searched::words).chain(self.kernels.iter().map(kernel)).collect()
+    }
+}
+
+/// One crash state, as the map of a recording shows it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StateLine {
+    /// The profile.
+    pub profile: String,
+    /// 1, or 2 for a crash during the recovery from one.
+    pub depth: u32,
+    /// After how many operations of the file system the power went; of the recovery, where `depth` is 2.
+    pub ops: usize,
+    /// When, in µs of the history.
+    pub cut_us: u64,
+    /// For how long a crash leads to this state, in ns.
+    pub lasted_ns: u64,
+    /// Bytes written and not durable.
+    pub unsynced_bytes: u64,
+    /// The worst that was found.
+    pub cell: Cell,
+    /// Acknowledged messages that are missing.
+    pub lost: u64,
+    /// Age of the youngest and the oldest of them at the cut, in µs.
+    pub lost_age_us: Option<(u64, u64)>,
+    /// What was read back is in the file of states.
+    pub kept: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_sentence_says_what_it_rests_on() {
+        let of = |profile: &str, depth, judged, lossy| Searched {
+            profile: profile.to_owned(),
+            depth,
+            judged,
+            found: 40,
+            tested: 30,
+            lossy,
+            lossy_share: if lossy > 0 { 0.25 } else { 0.0 },
+            took_ms: 1,
+            recoveries: 2,
+        };
+        let mut tally = Tally::default();
+        tally.searched(&of("ext4", 1, true, 0));
+        tally.searched(&of("ext4", 1, true, 30));
+        tally.searched(&of("ext4", 2, true, 0));
+        tally.searched(&of("strict", 1, false, 6));
+        tally.cut("xfs", 0);
+        tally.cut("ext4", 2);
+        assert_eq!(
+            tally.words(),
+            [
+                "power-cut rests on a model of ext4: 60 of 80 crash states tried, something acknowledged is missing in 30 of them (12.5 % of the recorded time)",
+                "a second crash while the server recovered, by ext4: 2 recoveries recorded, 30 further states tried, nothing acknowledged is missing in any of them",
+                "for information, by strict: 30 of 40 crash states tried, something acknowledged is missing in 6 of them (25.0 % of the recorded time)",
+                "power-cut-ext4 rests on the kernel's own ext4: shut down 2 times under the running server",
+            ]
+        );
+    }
+}

@@ -1,0 +1,119 @@
+//! Power cuts of whole runs: the settings that lose and those that do not, by the model and on real file systems.
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use streamproof_checker::{Cell, Overall, Verdict};
+use streamproof_model::op::FaultKind;
+use streamproof_model::project::Project;
+use streamproof_trial::Profile;
+use streamproof_trial::power_cut::{available, disk_available};
+use streamproof_trial::trial::{Options, Outcome, judge_again, run};
+
+use super::trial::{SHOP, options, project, show};
+
+/// Whether to skip: never where what is missing is required.
+#[expect(clippy::print_stdout, reason = "a test that skips says so")]
+fn skipped(found: Result<(), String>, what: &str) -> bool {
+    let Err(why) = found else { return false };
+    let required = std::env::var("STREAMPROOF_REQUIRE").unwrap_or_default();
+    assert!(!required.split(',').any(|r| r.trim() == what), "{what} is required: {why}");
+    println!("skipped: {why}");
+    true
+}
+
+const ALWAYS: &str = "jetstream { store_dir: $STREAMPROOF_STORE\n sync_interval: always }\n";
+const DEFAULT: &str = "jetstream { store_dir: $STREAMPROOF_STORE }\n";
+
+/// The one defect of the pinned server that power cuts find in such a project; with it a run is accepted, not failed.
+const ACCEPT: &str = "accept = [\n  { name = \"stream-lost-at-update\", reason = \"it is known\" },\n  \
+                      { name = \"consumer-lost-at-update\", reason = \"it is known\" },\n]\n";
+
+fn power_cut(dir: &Path, fault: FaultKind, conf: &str, toml: &str, profiles: &[Profile]) -> Outcome {
+    let file = dir.join("jetstream.conf");
+    std::fs::write(&file, conf).unwrap();
+    let options = Options {
+        server_conf: Some(file),
+        profiles: profiles.to_vec(),
+        ..options(&dir.join("runs"), &[fault])
+    };
+    let files = [SHOP, &[("jetstream.conf", conf), ("streamproof.toml", toml)]].concat();
+    let project: Project = project(&files);
+    run(&options, &project, &AtomicBool::new(false), |_| {}).unwrap()
+}
+
+fn cell<'v>(verdict: &'v Verdict, fault: &str) -> &'v streamproof_checker::FaultVerdict {
+    let found = verdict.faults.iter().find(|cell| cell.fault == fault && cell.target == "ORDERS");
+    found.unwrap_or_else(|| panic!("{}", show(verdict)))
+}
+
+#[test]
+fn with_sync_always_no_crash_state_of_ext4_loses_anything_and_the_controls_bite() {
+    if skipped(available(), "fuse") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let outcome = power_cut(dir.path(), FaultKind::PowerCut, ALWAYS, ACCEPT, &[Profile::Strict]);
+    let verdict = &outcome.verdict;
+    assert!(matches!(verdict.verdict, Overall::Pass | Overall::Accepted), "{}", show(verdict));
+    let cell = cell(verdict, "power-cut");
+    assert!(cell.bites > 10 && cell.promised, "{cell:?}");
+    let controls: Vec<&str> = verdict
+        .controls
+        .iter()
+        .filter(|control| control.found)
+        .map(|control| control.name.as_str())
+        .collect();
+    assert!(controls.contains(&"lying-disk") && controls.contains(&"durable-disk"), "{:?}", verdict.controls);
+    // Less than ext4 would lose, and that is told and not judged.
+    let tally = &outcome.record.power_cuts;
+    let of = |profile: &str| tally.profiles.iter().find(|of| of.profile == profile && of.depth == 1).unwrap();
+    assert!(of("ext4").judged && of("ext4").tested > 10, "{tally:?}");
+    assert!(!of("strict").judged && of("strict").lossy > 0, "{tally:?}");
+    assert!(tally.profiles.iter().any(|of| of.depth == 2 && of.recoveries > 0), "{tally:?}");
+    // Nothing is left mounted, and nothing of it rests on memory.
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert!(!mounts.contains(dir.path().to_str().unwrap()), "{mounts}");
+    assert_eq!(judge_again(&outcome.folder).unwrap().verdict, outcome.verdict);
+}
+
+#[test]
+fn by_default_everything_is_lost_which_is_unprotected_or_a_failure_where_it_must_survive() {
+    if skipped(available(), "fuse") {
+        return;
+    }
+    for (toml, overall, of_cell) in [
+        ("", Overall::Unprotected, Cell::Unprotected),
+        ("survive = [\"host-crash\"]\n", Overall::Fail, Cell::Fail),
+        ("survive = [\"restart\"]\n", Overall::Accepted, Cell::Accepted),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let outcome = power_cut(dir.path(), FaultKind::PowerCut, DEFAULT, toml, &[]);
+        let verdict = &outcome.verdict;
+        assert_eq!(verdict.verdict, overall, "{}", show(verdict));
+        let cell = cell(verdict, "power-cut");
+        assert_eq!(cell.verdict, of_cell, "{cell:?}");
+        assert!(!cell.promised && cell.source.contains("sync_interval"), "{cell:?}");
+        let remedy = cell.remedy.as_deref().unwrap_or_default();
+        assert!(remedy.contains("sync_interval: always") && remedy.contains("slower"), "{remedy}");
+        let ext4 = &outcome.record.power_cuts.profiles[0];
+        assert_eq!(ext4.lossy, ext4.tested, "{ext4:?}");
+    }
+}
+
+#[test]
+fn a_real_file_system_that_is_shut_down_under_the_server_says_the_same() {
+    if skipped(disk_available(), "loop") {
+        return;
+    }
+    for (conf, overall) in [(ALWAYS, Overall::Pass), (DEFAULT, Overall::Unprotected)] {
+        let dir = tempfile::tempdir().unwrap();
+        let outcome = power_cut(dir.path(), FaultKind::PowerCutExt4, conf, "", &[]);
+        let verdict = &outcome.verdict;
+        assert_eq!(verdict.verdict, overall, "{}", show(verdict));
+        assert!(cell(verdict, "power-cut-ext4").bites > 0, "{}", show(verdict));
+        let kernels = &outcome.record.power_cuts.kernels;
+        assert!(kernels.iter().any(|kernel| kernel.name == "ext4" && kernel.cuts > 0), "{kernels:?}");
+        assert_eq!(judge_again(&outcome.folder).unwrap().verdict, outcome.verdict);
+    }
+}
