@@ -297,7 +297,7 @@ mod tests {
         assert!(project.desired.consumer("AnotherStream", "SomeConsumer").is_some());
         assert_eq!(
             project.settings.survive_of("AnotherStream").map(std::collections::BTreeSet::len),
-            Some(2)
+            Some(3)
         );
     }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use streamproof_model::op::{Call, CanaryEnd, Event, Evidence, FaultKind, Meta, Outcome, Phase};
+use streamproof_model::op::{Call, CanaryEnd, Event, Evidence, FaultKind, Level, Meta, Outcome, Phase};
 use streamproof_model::version::Version;
 use streamproof_server::{Scratch, ServerError};
 
@@ -288,6 +288,7 @@ pub(crate) fn run_leg(
             // Not reached: the evidence says so, and the checker calls it inconclusive.
             waited.ok();
         }
+        gauge.power_gone.store(leg.fault.level() == Level::HostCrash, Ordering::SeqCst);
         recorder.event(&Event::FaultBegin { fault: number, kind: leg.fault, streams: Vec::new() });
         evidence.in_flight = gauge.in_flight.load(Ordering::Relaxed);
         evidence.acked = gauge.acked.load(Ordering::Relaxed);
@@ -300,6 +301,7 @@ pub(crate) fn run_leg(
         gauge.halt.store(true, Ordering::Relaxed);
         struck
     });
+    gauge.power_gone.store(false, Ordering::SeqCst);
     debug_assert!(acked_before <= evidence.acked);
     gauge.acked.store(0, Ordering::Relaxed);
     for site in sites.iter_mut() {

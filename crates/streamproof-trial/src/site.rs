@@ -32,6 +32,20 @@ pub struct Gauge {
     pub connections_lost: AtomicU32,
     /// The load is to end.
     pub halt: AtomicBool,
+    /// The power goes: the server runs on for a moment, on a file system that takes nothing any more, and what it answers says
+    /// nothing about what is on the disk.
+    pub power_gone: AtomicBool,
+}
+
+impl Gauge {
+    /// What an answer is worth.
+    fn worth(&self, outcome: Outcome) -> Outcome {
+        if self.power_gone.load(Ordering::SeqCst) {
+            Outcome::Indeterminate { why: Why::Disconnect }
+        } else {
+            outcome
+        }
+    }
 }
 
 /// Why a site stopped before its steps were done.
@@ -542,6 +556,7 @@ impl<'a> Site<'a> {
         } else {
             Outcome::Done { count: 0 }
         };
+        let outcome = self.gauge.worth(outcome);
         self.finish(&waiting, outcome);
         if let (Some(sent), Outcome::Acked { seq, duplicate: false }) = (waiting.publish, outcome) {
             if sent.publish.role.rolls_subject() {
@@ -595,6 +610,7 @@ impl<'a> Site<'a> {
             Err(WireError::Timeout { .. }) => Outcome::Indeterminate { why: Why::Timeout },
             Err(_) => Outcome::Indeterminate { why: Why::Disconnect },
         };
+        let outcome = self.gauge.worth(outcome);
         self.recorder.done(id, outcome);
         if outcome.happened() {
             self.gauge.acked.fetch_add(1, Ordering::Relaxed);
