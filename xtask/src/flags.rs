@@ -424,6 +424,9 @@ pub(crate) struct RestartCheckFlags {
     /// Only this fault; repeatable
     #[arg(long, value_name = "NAME", value_parser = fault_names())]
     pub(crate) fault: Vec<String>,
+    /// Every fault that can be run here, not the default ones only
+    #[arg(long, conflicts_with = "fault")]
+    pub(crate) full: bool,
     /// What must survive, instead of what streamproof.toml says; repeatable
     #[arg(long, value_name = "LEVEL", value_parser = level_names())]
     pub(crate) survive: Vec<String>,

@@ -4,7 +4,7 @@ use crate::bite::bite;
 use crate::findings::{Entry, Kind};
 use crate::known::known;
 use crate::promise::{Promise, Property, promise};
-use crate::verdict::{Blame, Cell, FaultVerdict, Finding, Measure, NotProven, Overall, Verdict};
+use crate::verdict::{Blame, Cell, FaultVerdict, Finding, Measure, NotProven, OVER_BUDGET, Overall, Verdict};
 use crate::world::{Fault, World};
 use std::collections::BTreeMap;
 use streamproof_model::op::FaultKind;
@@ -84,7 +84,9 @@ fn finding(world: &World<'_>, kind: &Kind, entry: &Entry) -> Finding {
         .map(|defect| defect.name.to_owned());
     let accepted =
         known.as_ref().is_some_and(|name| world.context.accept.iter().any(|accept| accept.name == *name));
-    let blame = entry.blame();
+    let over_budget = kind.class == OVER_BUDGET;
+    // What is over the owner's budget the server has not promised.
+    let blame = if over_budget { Blame::Config } else { entry.blame() };
     let budget = world.context.budget(&stream.name);
     let named = match (budget, kind.fault) {
         (Some(budget), Some(fault)) => Some(budget.contains(&fault.level())),
@@ -93,6 +95,7 @@ fn finding(world: &World<'_>, kind: &Kind, entry: &Entry) -> Finding {
     };
     let verdict = match (blame, named) {
         _ if accepted => Cell::Accepted,
+        _ if over_budget => Cell::Fail,
         (Blame::Server, _) | (_, Some(true)) => Cell::Fail,
         (Blame::Config, Some(false)) => Cell::Accepted,
         (Blame::Config, None) => Cell::Unprotected,

@@ -53,6 +53,8 @@ pub(crate) struct Consumer {
     pub(crate) young: HashMap<u64, (u64, FaultKind)>,
     /// What is unsure.
     pub(crate) unsure: Vec<u64>,
+    /// How many acked messages have come again since the last fault.
+    pub(crate) again: u64,
     /// How many faults in a row, up to now, gave the server time to write the consumer's state.
     pub(crate) graceful: u8,
     /// All up to here is acked or may be, with `ack_policy: all`.

@@ -17,6 +17,8 @@ pub struct Context {
     pub streams: BTreeMap<String, BTreeSet<Level>>,
     /// Defects of the server that the owner accepts.
     pub accept: Vec<Accept>,
+    /// Of what was acked, so many messages may come again to a consumer (`STREAM > CONSUMER`) after one fault.
+    pub redelivery: BTreeMap<String, u64>,
     /// Faults that were asked for by name: not run is then inconclusive.
     pub asked: Vec<FaultKind>,
     /// What is stored before the first fault and not of this run is taken as it is, and must stay: for a copy of

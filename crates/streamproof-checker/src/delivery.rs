@@ -5,7 +5,7 @@ use crate::consumer::{AGED, Consumer, DELIVERED, DOUBLE, MAYBE_ACKED, NAKED, UNS
 use crate::findings::Target;
 use crate::promise::ACK_WINDOW_US;
 use crate::rules::AckPolicy;
-use crate::verdict::Invariant;
+use crate::verdict::{Invariant, OVER_BUDGET};
 use crate::world::World;
 use streamproof_model::op::{AckKind, ConsumerId, Deliver, FaultKind, Outcome, Seen, StreamId};
 
@@ -107,12 +107,14 @@ impl World<'_> {
         let target = Target { stream, consumer: Some(id.0) };
         if mark.flags & DOUBLE == 0 && !covered {
             self.measure("plain-acks-redelivered", target, 0);
+            self.c2_within_budget(id, seq);
             return;
         }
         if mark.flags & YOUNG != 0 {
             // Put down to the fault that it was young at, which may be an earlier one: it comes again when it is asked for.
             let (age, young_at) = self.consumers[index].young.get(&seq).copied().unwrap_or((0, kind));
             self.measure_under(Some(young_at), "double-acks-redelivered", target, age);
+            self.c2_within_budget(id, seq);
         } else {
             let durable =
                 if mark.flags & AGED != 0 || covered { "old enough to be durable" } else { "answered" };
@@ -126,6 +128,24 @@ impl World<'_> {
         }
         // It is unacked again, as far as the server goes.
         self.consumers[index].marks.slot(seq).flags &= !(DOUBLE | AGED | YOUNG);
+    }
+
+    /// C2, where the owner has set a budget: of what was acked no more than that comes again after one fault. Counted with
+    /// C1, of which it is the part that no server promises.
+    fn c2_within_budget(&mut self, id: ConsumerId, seq: u64) {
+        let consumer = &mut self.consumers[usize::from(id.0)];
+        consumer.again += 1;
+        let again = consumer.again;
+        let target = Target { stream: consumer.stream, consumer: Some(id.0) };
+        if self.context.redelivery.is_empty() {
+            return;
+        }
+        let Some(most) = self.context.redelivery.get(&self.target_name(target)).copied() else { return };
+        if again > most {
+            self.consumer_violation(Invariant::C1, id.0, OVER_BUDGET, Some(seq), || {
+                format!("the {again}. acked message that came again, and the budget is {most}")
+            });
+        }
     }
 
     /// C7 *deliveries are counted*: a message is delivered at most `max_deliver` times by its own count, and the
@@ -215,6 +235,7 @@ impl Consumer {
     /// A fault begins: what was double-acked shortly before may be lost in it, unless all is promised.
     pub(crate) fn fault(&mut self, begun: u64, kind: FaultKind, promised: bool) {
         self.in_order = (0, 0);
+        self.again = 0;
         if !kind.restarts() {
             return;
         }

@@ -11,94 +11,143 @@ use streamproof_model::op::FaultKind;
 pub struct Defect {
     /// Its name, as a project accepts it.
     pub name: &'static str,
-    /// What finds it.
-    pub invariants: &'static [Invariant],
-    /// The class of the finding begins with this.
-    pub class: &'static str,
+    /// What a user sees of it.
+    pub seen: &'static str,
+    /// What finds it: an invariant, and what the class of the finding begins with.
+    pub shows: &'static [(Invariant, &'static str)],
     /// Under which faults; empty for any.
     pub faults: &'static [FaultKind],
     /// Only of streams of this retention.
     pub retention: Option<Retention>,
-    /// The first version that has it.
-    pub since: Version,
-    /// The first version that does not; none while it is open.
-    pub mended: Option<Version>,
+    /// The versions that have it: from the first, up to the one that mends it; to none while it is open.
+    pub versions: &'static [(Version, Option<Version>)],
     /// Where it is reported.
     pub issue: &'static str,
-    /// How to see it.
+    /// How to see it with the `nats` CLI alone; `start`, `stop` and `kill -9` are of the server, always on the same store.
     pub reproduction: &'static str,
+    /// The versions on which that was done by hand, and what came of it.
+    pub tried: &'static str,
 }
 
-/// The table. Rows with an issue number are as its thread tells them, and the first versions that have a defect (`since`) are
-/// guesses where the thread does not say.
+/// The table. More particular rows come before more general ones: the first that fits gives the name. The first version of a
+/// range is the oldest that is served (2.10.0) where nobody has looked for its beginning.
 pub const TABLE: &[Defect] = &[
     Defect {
         name: "first-seq-emptied",
-        invariants: &[Invariant::M1],
-        class: "lost all",
+        seen: "a stream with `first_seq` is empty after a plain restart",
+        shows: &[(Invariant::M1, "lost all")],
         faults: &[],
         retention: None,
-        since: Version::new(2, 11, 0),
-        mended: Some(Version::new(2, 11, 2)),
+        versions: &[(Version::new(2, 10, 0), Some(Version::new(2, 11, 2)))],
         issue: "nats-server #6753",
-        reproduction: "a stream with `first_seq`, some messages, a plain restart: it is empty; seen on 2.11.1, not on 2.11.2",
+        reproduction: r#"
+nats req '$JS.API.STREAM.CREATE.F' '{"name":"F","subjects":["f.*"],"storage":"file","num_replicas":1,"first_seq":1000}'
+nats pub f.x --count 5 hello
+stop, start
+nats stream info F        # no messages; before: 5"#,
+        tried: "2.10.25, 2.11.0, 2.11.1: emptied; 2.11.2: all there",
     },
     Defect {
         name: "creation-time-changes",
-        invariants: &[Invariant::K3],
-        class: "stream's creation time changed",
+        seen: "a stream's creation time changes over restart, update, restart",
+        shows: &[(Invariant::K3, "stream's creation time changed")],
         faults: &[],
         retention: None,
-        since: Version::new(2, 10, 0),
-        mended: Some(Version::new(2, 14, 6)),
+        versions: &[(Version::new(2, 10, 0), Some(Version::new(2, 14, 6)))],
         issue: "nats-server #8471",
-        reproduction: "restart, `nats stream edit A --description x`, restart: `created` in `nats stream info A --json` is another \
-                       time; seen on 2.10.25, 2.11.11, 2.12.1 and 2.14.5, not on 2.14.6",
+        reproduction: r#"
+nats stream add A --subjects 'a.*' --defaults
+nats stream info A --json | grep created
+stop, start
+nats stream edit A --description changed --force
+stop, start
+nats stream info A --json | grep created        # another time"#,
+        tried: "2.10.25, 2.11.11, 2.12.1, 2.14.5: changed; 2.14.6, 2.15.1: the same",
     },
     Defect {
         name: "consumer-creation-time-changes",
-        invariants: &[Invariant::K3],
-        class: "consumer's creation time changed",
+        seen: "a consumer's creation time changes over restart, update, restart",
+        shows: &[(Invariant::K3, "consumer's creation time changed")],
         faults: &[],
         retention: None,
-        since: Version::new(2, 10, 0),
-        mended: Some(Version::new(2, 15, 1)),
+        versions: &[(Version::new(2, 10, 0), Some(Version::new(2, 15, 1)))],
         issue: "the same as nats-server #8471, for consumers",
-        reproduction: "restart, `nats consumer edit A R --description x`, restart: `created` in `nats consumer info A R --json` is \
-                       another time; seen on 2.10.25, 2.11.11, 2.12.1, 2.14.6 and 2.15.0, not on 2.15.1",
+        reproduction: r#"
+nats stream add A --subjects 'a.*' --defaults
+nats consumer add A R --pull --defaults
+nats consumer info A R --json | grep created
+stop, start
+nats consumer edit A R --description changed --force
+stop, start
+nats consumer info A R --json | grep created        # another time"#,
+        tried: "2.10.25, 2.11.11, 2.12.1, 2.14.6, 2.15.0: changed; 2.15.1: the same",
     },
     Defect {
         name: "drained-queue-forgets",
-        invariants: &[Invariant::M7, Invariant::M6, Invariant::C4, Invariant::C5],
-        class: "",
-        faults: &[FaultKind::Kill, FaultKind::KillAfterAck, FaultKind::IndexLost, FaultKind::IndexStale],
+        seen: "a drained work queue forgets its last sequence at a crash, and its consumer waits for ever",
+        shows: &[(Invariant::M7, "last sequence fell")],
+        faults: CRASHES,
         retention: Some(Retention::WorkQueue),
-        since: Version::new(2, 10, 0),
-        mended: Some(Version::new(2, 11, 11)),
+        versions: &[
+            (Version::new(2, 10, 0), Some(Version::new(2, 11, 11))),
+            (Version::new(2, 12, 0), Some(Version::new(2, 12, 1))),
+        ],
         issue: "nats-server #7384",
-        reproduction: "drain a work queue to empty, SIGKILL: last_seq is 0, and its consumer waits for ever",
+        reproduction: r#"
+nats stream add JOBS --subjects 'jobs.*' --retention work --max-bytes 100000 --defaults
+nats consumer add JOBS WORKER --pull --ack explicit --wait 1s --defaults
+nats pub jobs.x --count 1300 work
+nats consumer next JOBS WORKER --no-ack         # the first stays for later
+nats consumer next JOBS WORKER --count 1299
+sleep 1.5
+nats consumer next JOBS WORKER                  # the first again, and its ack: now the queue is empty
+kill -9, start
+nats stream info JOBS                           # last sequence 402; before: 1300
+nats pub jobs.x more
+nats consumer next JOBS WORKER                  # nothing comes"#,
+        tried: "2.10.25, 2.11.0, 2.11.10: 402, and nothing comes; 2.11.11, 2.12.1: 1300, and it comes",
+    },
+    Defect {
+        name: "duplicates-forgotten",
+        seen: "after a crash the server knows no message ids any more, if the newest message had been erased: what is sent again is \
+               stored again",
+        shows: &[(Invariant::M10, "stored again, newest deleted")],
+        faults: &[],
+        retention: None,
+        versions: &[(Version::new(2, 10, 0), None)],
+        issue: "not reported yet; stream.go:rebuildDedupe asks filestore.go:GetSeqFromTime, which skips a block whose last message is erased",
+        reproduction: r#"
+nats stream add D --subjects 'd.*' --dupe-window 2m --defaults
+for i in 1 2 3 4 5; do nats req d.x hello -H Nats-Msg-Id:m$i --raw; done
+nats stream rmm D 5 --force
+nats req d.x hello -H Nats-Msg-Id:m2 --raw        # "seq":2,"duplicate": true
+kill -9, start
+nats req d.x hello -H Nats-Msg-Id:m2 --raw        # "seq":6"#,
+        tried: "2.10.25, 2.11.11, 2.14.6, 2.15.1: stored again; with a graceful stop, or a delete without erasing, a duplicate",
     },
     Defect {
         name: "evicted-returns",
-        invariants: &[Invariant::M7],
-        class: "returned, evicted",
+        seen: "messages that a limit had removed are back after a crash: an old value of a key, a lower first sequence",
+        shows: &[(Invariant::M7, "returned, evicted"), (Invariant::M7, "first sequence fell, evicted")],
         faults: CRASHES,
         retention: None,
-        since: Version::new(2, 10, 0),
-        mended: None,
+        versions: &[(Version::new(2, 10, 0), None)],
         issue: "not reported yet; filestore.go:removeMsgFromBlock writes no tombstone for what a limit removes",
-        reproduction: EVICTED,
-    },
-    Defect {
-        name: "evicted-returns",
-        invariants: &[Invariant::M7],
-        class: "first sequence fell, evicted",
-        faults: CRASHES,
-        retention: None,
-        since: Version::new(2, 10, 0),
-        mended: None,
-        issue: "not reported yet; filestore.go:removeMsgFromBlock writes no tombstone for what a limit removes",
-        reproduction: EVICTED,
+        reproduction: r#"
+nats kv add X --history 1
+nats kv put X k old
+nats kv put X k new
+nats kv put X other x
+nats req '$JS.API.STREAM.PURGE.KV_X' '{"filter":"$KV.X.k"}'
+kill -9, start
+nats kv get X k --raw        # old; before: not found
+
+nats stream add B --subjects 'b.*' --max-bytes 100000 --defaults
+nats pub b.x --count 400 "$(head -c 300 /dev/zero | tr '\0' x)"
+for seq in 395 396 397 398; do nats stream rmm B $seq --force; done
+kill -9, start
+nats stream info B           # the first sequence is lower than before"#,
+        tried: "2.11.11, 2.14.6, 2.15.1: both; 2.10.25: the second",
     },
     // Matched by no finding alone: what tells these is that the change was going on when the power went, which the search of
     // crash states sees and names.
@@ -139,10 +188,29 @@ const CRASHES: &[FaultKind] = &[
     FaultKind::PowerCutExt4,
 ];
 
-const EVICTED: &str = "a KV bucket with history 1: `nats kv put X k old`, `nats kv put X k new`, purge the subject `$KV.X.k` of \
-                       stream KV_X, SIGKILL, start: `nats kv get X k` says old. Or a stream with `max_bytes` that overflows, \
-                       then some of its newest messages deleted, SIGKILL: its first sequence is lower than before. Seen on \
-                       2.11.11, 2.14.6 and 2.15.1, the second on 2.10.25 too";
+impl Defect {
+    /// Whether a version of the server has it.
+    #[must_use]
+    pub fn is_in(&self, server: Version) -> bool {
+        self.versions
+            .iter()
+            .any(|(since, mended)| server >= *since && mended.is_none_or(|mended| server < mended))
+    }
+
+    /// The version that mends it for those who run this one, if there is one.
+    #[must_use]
+    pub fn mended_for(&self, server: Version) -> Option<Version> {
+        let mut mends =
+            self.versions.iter().filter(|(since, _)| server >= *since).filter_map(|(_, mended)| *mended);
+        mends.find(|mended| server < *mended)
+    }
+
+    /// Whether a finding of this invariant and class shows it, whatever the version.
+    #[must_use]
+    pub fn is_shown_by(&self, invariant: Invariant, class: &str) -> bool {
+        self.shows.iter().any(|(shows, begins)| *shows == invariant && class.starts_with(begins))
+    }
+}
 
 /// The known defect that a finding matches.
 #[must_use]
@@ -154,14 +222,61 @@ pub fn known(
     server: Version,
 ) -> Option<&'static Defect> {
     TABLE.iter().find(|defect| {
-        defect.invariants.contains(&invariant)
-            && class.starts_with(defect.class)
+        defect.is_shown_by(invariant, class)
             && (defect.faults.is_empty() || fault.is_some_and(|fault| defect.faults.contains(&fault)))
             && defect.retention.is_none_or(|retention| retention == rules.retention)
-            && server >= defect.since
-            && defect.mended.is_none_or(|mended| server < mended)
+            && defect.is_in(server)
     })
 }
+
+/// The table as a page of documentation: docs/known-defects.md is this, to the letter.
+#[must_use]
+pub fn page() -> String {
+    let mut page = String::from(PAGE_HEAD);
+    for defect in TABLE {
+        let versions: Vec<String> = defect
+            .versions
+            .iter()
+            .map(|(since, mended)| match mended {
+                Some(mended) => format!("{since} to before {mended}"),
+                None => format!("{since} on; not mended yet"),
+            })
+            .collect();
+        let shows: Vec<String> = defect
+            .shows
+            .iter()
+            .map(|(invariant, class)| format!("{} \"{class}\"", invariant.name()))
+            .collect();
+        let faults: Vec<&str> = defect.faults.iter().map(|fault| fault.name()).collect();
+        let under = if faults.is_empty() { "any fault".to_owned() } else { faults.join(", ") };
+        let only = if defect.retention == Some(Retention::WorkQueue) { ", of work queues" } else { "" };
+        let Defect { name, seen, issue, reproduction, tried, .. } = defect;
+        page += &format!(
+            "\n## {name}\n\n{}{}.\n\n- versions: {}\n- found by: {}{only}, under {under}\n- reported: {issue}\n- tried by hand: {tried}\n\n```\n{}\n```\n",
+            seen[..1].to_uppercase(),
+            &seen[1..],
+            versions.join(", "),
+            shows.join(", "),
+            reproduction.trim_matches('\n'),
+        );
+    }
+    page
+}
+
+const PAGE_HEAD: &str = "# Known defects of nats-server
+
+Findings of `restart-check` that match a row are labelled with its name. No invariant is weaker for it: a row changes what a
+finding is called, not that it is found. A project that has to live with one says so in `streamproof.toml`, with its reason:
+
+```toml
+accept = [{ name = \"evicted-returns\", reason = \"our limits are never reached\" }]
+```
+
+Each reproduction needs the `nats` CLI only. `start`, `stop` (SIGTERM) and `kill -9` are of the server, always on the same store.
+
+This page is printed by `cargo run -p streamproof-checker --example known_defects` from
+`crates/streamproof-checker/src/known.rs`; a test holds the two equal.
+";
 
 #[cfg(test)]
 mod tests {

@@ -23,7 +23,7 @@ impl World<'_> {
             return;
         }
         // Messages that a limit may have taken since the stream was last read back cannot be told from stuck ones.
-        if state.tight.evicts() && state.tight.retention == crate::rules::Retention::Limits {
+        if state.tight.has_limits() {
             return;
         }
         let waited = silent_us >= consumer.rules.ack_wait_us + REDELIVERY_SLACK_US;

@@ -213,7 +213,12 @@ impl World<'_> {
         if sent.flags & HAS_ID == 0 || !in_window {
             self.measure("stored-by-retry", target, 0);
         } else if self.surely_still_there(publish.stream, sent.seq) {
-            self.message_violation(Invariant::M10, target.stream, "stored again", seq, number, || {
+            let class = if self.stream(publish.stream).crashed_without_newest {
+                "stored again, newest deleted"
+            } else {
+                "stored again"
+            };
+            self.message_violation(Invariant::M10, target.stream, class, seq, number, || {
                 format!("acked as {}, and as {seq} within the duplicate window", sent.seq)
             });
         } else {

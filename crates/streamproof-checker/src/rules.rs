@@ -116,10 +116,15 @@ impl StreamRules {
     /// Whether messages may go without anyone asking for it.
     #[must_use]
     pub fn evicts(&self) -> bool {
-        self.retention != Retention::Limits
-            || [self.max_msgs, self.max_bytes, self.max_per_subject, self.max_age_us]
-                .iter()
-                .any(|limit| *limit != u64::MAX)
+        self.retention != Retention::Limits || self.has_limits()
+    }
+
+    /// Whether a limit may remove messages.
+    #[must_use]
+    pub fn has_limits(&self) -> bool {
+        [self.max_msgs, self.max_bytes, self.max_per_subject, self.max_age_us]
+            .iter()
+            .any(|limit| *limit != u64::MAX)
     }
 }
 

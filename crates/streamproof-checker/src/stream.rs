@@ -25,6 +25,8 @@ pub(crate) struct Stream {
     pub(crate) slots: Slots,
     /// The highest sequence that is known to have been given.
     pub(crate) known_last: u64,
+    /// The message of the last sequence was deleted when the server last went down without warning, and is the last still.
+    pub(crate) crashed_without_newest: bool,
     /// The highest first sequence seen while the stream held messages.
     pub(crate) known_first: u64,
     pub(crate) order: AckOrder,
@@ -77,6 +79,7 @@ impl Stream {
             as_sent: false,
             slots: Slots::default(),
             known_last: 0,
+            crashed_without_newest: false,
             known_first: 0,
             order: AckOrder::default(),
             purges: Purges::default(),

@@ -273,6 +273,9 @@ pub struct ControlResult {
     pub beside: Vec<String>,
 }
 
+/// The class of what only the owner's budget for redelivery makes a failure.
+pub(crate) const OVER_BUDGET: &str = "more came again than the budget allows";
+
 /// Something measured.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Measure {

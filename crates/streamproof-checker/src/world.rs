@@ -1,5 +1,6 @@
 //! All that is known at a point of the history, and which function looks at which operation.
 
+use crate::column::{DELETED, GONE, MAYBE_DELETED};
 use crate::consumer::Consumer;
 use crate::context::Context;
 use crate::findings::{Findings, Target};
@@ -319,6 +320,12 @@ impl<'a> World<'a> {
         for index in 0..self.streams.len() {
             let rows = self.rows(Some(kind), &self.streams[index].rules);
             self.streams[index].rows = rows;
+            if kind.restarts() {
+                let stream = &mut self.streams[index];
+                let newest = stream.slots.get(stream.known_last);
+                let gone = newest.flags & (GONE | DELETED | MAYBE_DELETED) != 0;
+                stream.crashed_without_newest = gone && (!kind.graceful() || stream.crashed_without_newest);
+            }
             // A state from before the fault says nothing of what is read after it.
             self.streams[index].activity += 1;
         }

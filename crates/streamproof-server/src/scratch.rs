@@ -332,6 +332,31 @@ impl Scratch {
         self.binary = binary;
     }
 
+    /// Its starts go through these words from now on, as with [`Builder::wrapper`]; none for none.
+    pub fn set_wrapper<W: Into<PathBuf>>(&mut self, words: impl IntoIterator<Item = W>) {
+        self.settings.wrapper = words.into_iter().map(Into::into).collect();
+    }
+
+    /// What it needs of the file system, for a wrapper that has to bring it along: its folder and its store, which are written,
+    /// and its binary and the folder of its configuration file, which are only read.
+    #[must_use]
+    pub fn places(&self) -> Vec<(PathBuf, Access)> {
+        let mut places = vec![
+            (self.folder.path().to_owned(), Access::Write),
+            (self.store.clone(), Access::Write),
+            (self.binary.path.clone(), Access::Read),
+        ];
+        if let Some(folder) = self
+            .settings
+            .config_file
+            .as_ref()
+            .and_then(|file| std::fs::canonicalize(file).ok()?.parent().map(Path::to_owned))
+        {
+            places.push((folder, Access::Read));
+        }
+        places
+    }
+
     /// Its start uses this store from now on; one that is not its own is left behind.
     ///
     /// # Errors
@@ -613,6 +638,15 @@ impl Scratch {
             },
         })
     }
+}
+
+/// What a server does with a place of the file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// It writes there too.
+    Write,
+    /// It only reads.
+    Read,
 }
 
 /// How a stop went.

@@ -49,6 +49,11 @@ pub fn context(project: &Project, survive: Option<&BTreeSet<Level>>, strict: boo
             .iter()
             .map(|accepted| Accept { name: accepted.name.clone(), reason: accepted.reason.clone() })
             .collect(),
+        redelivery: settings
+            .redelivery
+            .iter()
+            .map(|((stream, consumer), budget)| (format!("{stream} > {consumer}"), *budget))
+            .collect(),
         asked: Vec::new(),
         adopt: false,
         strict,
@@ -58,6 +63,31 @@ pub fn context(project: &Project, survive: Option<&BTreeSet<Level>>, strict: boo
 /// The levels that a history can have faults of.
 fn known(levels: &BTreeSet<settings::Level>) -> BTreeSet<Level> {
     levels.iter().filter_map(|level| Level::named(level.name())).collect()
+}
+
+/// What `--full` adds.
+pub const ON_REQUEST: [FaultKind; 5] =
+    [FaultKind::Recreate, FaultKind::Pause, FaultKind::Upgrade, FaultKind::Downgrade, FaultKind::DiskFull];
+
+/// Adds every fault that is not run by default and can be run here, and takes out of `missing` the levels that have one by now; says which cannot be run.
+pub fn more(faults: &mut Vec<FaultKind>, missing: &mut Vec<NotProven>, arsenal: &Arsenal) -> Vec<NotProven> {
+    let mut notes = Vec::new();
+    for fault in &ON_REQUEST {
+        match arsenal.can(*fault) {
+            Ok(()) if !faults.contains(fault) => faults.push(*fault),
+            Ok(()) => {}
+            Err(why) => {
+                notes.push(NotProven { what: format!("the fault {}", fault.name()), why });
+            }
+        }
+    }
+    missing.retain(|note| !faults.iter().any(|fault| note.what == of_level(fault.level())));
+    notes
+}
+
+/// What a level that is asked for and has no fault is called.
+fn of_level(level: Level) -> String {
+    format!("that streams survive {}", level.name())
 }
 
 /// The faults to run, and what `survive` or the caller asks for and cannot be run here.
@@ -91,18 +121,22 @@ pub fn faults(
     }
     let levels: BTreeSet<Level> =
         context.survive.iter().chain(context.streams.values()).flatten().copied().collect();
+    for level in levels.iter().filter(|_| asked.is_empty()) {
+        // Not among the default ones, and needed: it is run where it can be.
+        if !faults.iter().any(|fault| fault.level() == *level) {
+            let of_level = FaultKind::ALL.iter().filter(|fault| fault.level() == *level);
+            faults.extend(of_level.filter(|fault| arsenal.can(**fault).is_ok()));
+        }
+    }
     for level in levels {
         // A run that names its faults was asked for those, and not for all that `survive` lists.
         if asked.is_empty() && !faults.iter().any(|fault| fault.level() == level) {
             let why = match (level, &without_power_cut) {
                 (Level::Upgrade, _) => "it needs another version: --upgrade-to VERSION",
                 (Level::HostCrash, Some(why)) => why,
-                _ => "no fault of this level is built yet",
+                _ => "no fault of this level can be run here",
             };
-            missing.push(NotProven {
-                what: format!("that streams survive {}", level.name()),
-                why: format!("`survive` names it, and {why}"),
-            });
+            missing.push(NotProven { what: of_level(level), why: format!("`survive` names it, and {why}") });
         }
     }
     let settings = &project.settings;

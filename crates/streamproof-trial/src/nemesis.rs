@@ -10,6 +10,9 @@ use streamproof_model::op::{Evidence, FaultKind};
 use streamproof_server::acquire::Binary;
 use streamproof_server::{Scratch, ServerError};
 
+use crate::contained::Contained;
+use crate::small_disk::SmallDisk;
+
 /// Restarts in a row of the fault `restarts`.
 const RESTARTS: u32 = 3;
 
@@ -23,6 +26,10 @@ pub struct Arsenal {
     pub upgrade: Option<Binary>,
     /// The server to change to, for `downgrade`.
     pub downgrade: Option<Binary>,
+    /// The disk that the server's store is on, where it is one that can be filled.
+    pub small_disk: Option<SmallDisk>,
+    /// The container that the server is in, where it is in one.
+    pub container: Option<Contained>,
     /// Index files as they were at an earlier moment, by their path.
     stale: Vec<(PathBuf, Vec<u8>)>,
     /// The file system that the store is on, for `power-cut-ext4`.
@@ -64,7 +71,12 @@ impl Arsenal {
             FaultKind::Downgrade if self.downgrade.is_none() => {
                 Err("it needs the other version: --downgrade-to VERSION".to_owned())
             }
+            FaultKind::DiskFull if !SmallDisk::can_be_had() => {
+                Err("it needs a small file system of its own, which only root can mount, on Linux".to_owned())
+            }
+            FaultKind::Recreate => Contained::can_be_had().map_err(str::to_owned),
             FaultKind::Stop
+            | FaultKind::DiskFull
             | FaultKind::Restarts
             | FaultKind::Disconnect
             | FaultKind::Kill
@@ -150,7 +162,12 @@ pub fn strike(
             }
             evidence.restarts = 1;
         }
-        FaultKind::Stop => {
+        // The disk has been full, and has room again: see run.rs.
+        // A server in a container: its end removes the container, its start makes a new one.
+        FaultKind::Recreate if arsenal.container.is_none() => {
+            evidence.failed = Some("the server is not in a container".to_owned());
+        }
+        FaultKind::Stop | FaultKind::DiskFull | FaultKind::Recreate => {
             server.stop()?;
             evidence.restarts = 1;
         }

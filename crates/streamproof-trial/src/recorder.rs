@@ -40,6 +40,8 @@ enum Sink {
     File { encoder: Encoder, buffer: Vec<u8>, file: File, written: Instant },
     /// Into memory: what follows the beginning of another history.
     Memory(Vec<Record>),
+    /// Nowhere: to see what recording costs.
+    Nowhere,
 }
 
 /// What a history in memory goes on from: the names and numbers of the one that it continues.
@@ -82,6 +84,23 @@ impl Recorder {
         Ok(recorder)
     }
 
+    /// One that gives out numbers and records nothing: with it one sees what recording costs.
+    #[must_use]
+    pub fn silent(meta: &Meta) -> Recorder {
+        Recorder {
+            run: meta.run,
+            began_ns: meta.began_ns,
+            start: Instant::now(),
+            inner: Mutex::new(Inner {
+                sink: Sink::Nowhere,
+                next_id: 0,
+                subjects: HashMap::new(),
+                failure: None,
+                operations: 0,
+            }),
+        }
+    }
+
     /// Goes on in memory where another history is left off: same run, same clock, same names.
     pub(crate) fn continuing(from: &Continued) -> Recorder {
         Recorder {
@@ -114,7 +133,7 @@ impl Recorder {
     pub(crate) fn into_records(self) -> Vec<Record> {
         match self.inner.into_inner().unwrap_or_else(PoisonError::into_inner).sink {
             Sink::Memory(records) => records,
-            Sink::File { .. } => Vec::new(),
+            Sink::File { .. } | Sink::Nowhere => Vec::new(),
         }
     }
 
@@ -140,6 +159,7 @@ impl Recorder {
         match &mut inner.sink {
             Sink::File { encoder, buffer, .. } => encoder.invoke(id, at, call, buffer),
             Sink::Memory(records) => records.push(Record::Invoke { id, at, call: call.clone() }),
+            Sink::Nowhere => {}
         }
         inner.operations += 1;
         inner.write_if_due();
@@ -153,6 +173,7 @@ impl Recorder {
         match &mut inner.sink {
             Sink::File { encoder, buffer, .. } => encoder.done(id, at, outcome, buffer),
             Sink::Memory(records) => records.push(Record::Done { id, at, outcome }),
+            Sink::Nowhere => {}
         }
         inner.write_if_due();
     }
@@ -206,6 +227,7 @@ impl Inner {
         match &mut self.sink {
             Sink::File { encoder, buffer, .. } => encoder.event(at, event, buffer),
             Sink::Memory(records) => records.push(Record::Event { at, event: event.clone() }),
+            Sink::Nowhere => {}
         }
     }
 

@@ -1,5 +1,6 @@
 //! A case, run: a fresh server, its streams, and leg after leg of steps, fault, recovery and read-back, all recorded.
 
+use std::io::{Read, Seek, SeekFrom};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,6 +23,11 @@ use crate::workload::{Case, Leg, Pick, Purged, Refusal, Step};
 const LOAD_MAX: u32 = 4_000;
 /// The load's answers are waited for so long; a fault then comes anyway, and its evidence says how little was in flight.
 const LOAD_LIMIT: Duration = Duration::from_secs(3);
+
+/// A full disk is freed when so many writes were refused, or after so long.
+const REFUSED_MIN: u64 = 5;
+/// See [`REFUSED_MIN`].
+const REFUSED_LIMIT: Duration = Duration::from_secs(2);
 
 /// After a fault that the server survives, it comes to rest within this time.
 const QUIESCE_LIMIT: Duration = Duration::from_secs(5);
@@ -297,6 +303,12 @@ pub(crate) fn run_leg(
                 cut.cut();
             }
         }
+        if leg.fault == FaultKind::DiskFull {
+            match fill(server, arsenal, gauge, cancel) {
+                Ok(refused) => evidence.refused_writes = refused,
+                Err(why) => evidence.failed = Some(why),
+            }
+        }
         let struck = nemesis::strike(server, leg.fault, arsenal, &mut evidence);
         gauge.halt.store(true, Ordering::Relaxed);
         struck
@@ -332,6 +344,45 @@ pub(crate) fn run_leg(
     recover(leg, sites, recorder, cancel, batches)?;
     Ok(restarts)
 }
+
+/// Fills the disk until the server refuses writes, and frees it; says how many writes were refused. A server tells it in its
+/// answers, or, where it gives none (2.15.1), in its log.
+fn fill(server: &Scratch, arsenal: &Arsenal, gauge: &Gauge, cancel: &AtomicBool) -> Result<u64, String> {
+    let Some(disk) = &arsenal.small_disk else {
+        return Err("the store is not on a disk that can be filled".to_owned());
+    };
+    let log = |from: u64| -> std::io::Result<String> {
+        let mut file = std::fs::File::open(server.log_path())?;
+        file.seek(SeekFrom::Start(from))?;
+        let mut text = Vec::new();
+        file.read_to_end(&mut text)?;
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    };
+    let answered_before = gauge.refused.load(Ordering::Relaxed);
+    let logged_before = std::fs::metadata(server.log_path()).map_or(0, |data| data.len());
+    let refused = || {
+        // A log that cannot be read says nothing; the answers may.
+        let logged = log(logged_before).unwrap_or_default();
+        let logged = logged.lines().filter(|line| DISK_FULL.iter().any(|words| line.contains(words))).count();
+        (gauge.refused.load(Ordering::Relaxed) - answered_before).max(logged as u64)
+    };
+    disk.fill().map_err(|error| format!("the disk could not be filled: {error}"))?;
+    let waited = streamproof_server::poll::until(streamproof_server::poll::Pace::CALM, REFUSED_LIMIT, || {
+        if refused() >= REFUSED_MIN || cancel.load(Ordering::Relaxed) {
+            Ok(())
+        } else {
+            Err("writes are not refused")
+        }
+    });
+    // Fewer, or none: the evidence says so.
+    waited.ok();
+    let refused = refused();
+    disk.free().map_err(|error| format!("the disk could not be freed: {error}"))?;
+    Ok(refused)
+}
+
+/// What nats-server logs when it cannot write, or has given up to (2.10 to 2.15).
+const DISK_FULL: [&str; 3] = ["no space left on device", "insufficient storage", "JetStream out of"];
 
 /// The server ran on, and what it had read from the cut connections it may still be working off: no state that is taken
 /// before it is done says anything. So: until it has no client, and then until the streams stand still.

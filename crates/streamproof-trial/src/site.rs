@@ -28,6 +28,8 @@ pub struct Gauge {
     pub acked: AtomicU64,
     /// Calls answered since the case began, one way or another.
     pub answered: AtomicU64,
+    /// Publishes and calls that were answered with an error.
+    pub refused: AtomicU64,
     /// Connections that broke.
     pub connections_lost: AtomicU32,
     /// The load is to end.
@@ -576,6 +578,9 @@ impl<'a> Site<'a> {
         self.recorder.done(waiting.id, outcome);
         self.gauge.in_flight.fetch_sub(1, Ordering::Relaxed);
         self.gauge.answered.fetch_add(1, Ordering::Relaxed);
+        if matches!(outcome, Outcome::Rejected { .. } | Outcome::Indeterminate { why: Why::NoResponders }) {
+            self.gauge.refused.fetch_add(1, Ordering::Relaxed);
+        }
         if outcome.happened() {
             self.gauge.acked.fetch_add(1, Ordering::Relaxed);
         } else if outcome.may_have_happened() {

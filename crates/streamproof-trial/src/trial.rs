@@ -18,6 +18,7 @@ use streamproof_server::{Scratch, ServerError};
 
 use crate::archive::{Archive, Record, ServerRecord, write_json};
 use crate::budget;
+use crate::contained::Contained;
 use crate::controls::run_controls;
 use crate::group::{Group, groups};
 use crate::judge::{JudgeError, judge, judge_and};
@@ -28,12 +29,16 @@ use crate::report::build::{self, Recoveries};
 use crate::report::{Place, Report, files, repeat};
 use crate::run::{CaseError, Setup, run_case};
 use crate::seed::Seed;
+use crate::small_disk::SmallDisk;
 use crate::target::{NotProven, targets};
 use crate::wire::{Login, WireError};
 use crate::workload::{Scale, Schedule, case};
 
 /// A scratch server with a few thousand messages is ready in milliseconds; this is far beyond what a busy machine needs.
 const READY_LIMIT: Duration = Duration::from_secs(20);
+
+/// Containers are made anew, processes paused and disks filled up in times of their own.
+const FULL_MORE: Duration = Duration::from_secs(30);
 
 /// How long a run searches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +80,8 @@ pub struct Options {
     pub length: Length,
     /// The faults; empty for the default ones.
     pub faults: Vec<FaultKind>,
+    /// Beside those, every other that can be run here; what cannot is *not proven*.
+    pub full: bool,
     /// What must survive, in place of what the files say.
     pub survive: Option<BTreeSet<Level>>,
     /// *Unprotected* and *not proven* fail too.
@@ -218,6 +225,21 @@ pub fn run(
     options: &Options,
     project: &Project,
     cancel: &AtomicBool,
+    progress: impl FnMut(Progress),
+) -> Result<Outcome, TrialError> {
+    search(options, project, cancel, |verdict| verdict.verdict == Overall::Fail, progress)
+}
+
+/// As [`run`], for somebody who looks for one thing: `found` is asked about the verdict of each case, and with
+/// [`Length::For`] the search ends at its first yes, and at nothing else before the time is up.
+///
+/// # Errors
+/// [`TrialError`].
+pub fn search(
+    options: &Options,
+    project: &Project,
+    cancel: &AtomicBool,
+    mut found: impl FnMut(&Verdict) -> bool,
     mut progress: impl FnMut(Progress),
 ) -> Result<Outcome, TrialError> {
     let began = Instant::now();
@@ -231,7 +253,10 @@ pub fn run(
     let login = login(&options.credentials)?;
     let mut arsenal = Arsenal::new(options.upgrade_to.clone(), options.downgrade_to.clone());
     let mut context = budget::context(project, options.survive.as_ref(), options.strict);
-    let (faults, missing) = budget::faults(&options.faults, &context, project, &arsenal);
+    let (mut faults, mut missing) = budget::faults(&options.faults, &context, project, &arsenal);
+    if options.full {
+        notes.extend(budget::more(&mut faults, &mut missing, &arsenal));
+    }
     if faults.is_empty() {
         let why = missing.iter().map(|note| format!("{}: {}", note.what, note.why));
         return Err(TrialError::NoFaults(why.collect::<Vec<_>>().join("; ")));
@@ -289,7 +314,18 @@ pub fn run(
         let scale = Scale::for_targets(group.targets.len());
         let todo = case(&group.targets, &next.faults, next.seed, scale);
         write_json(&archive.case(number), &todo).map_err(io("write", &archive.case(number)))?;
-        let mut server = scratch(options)?;
+        // Dropped after the server, which is declared later; the disk of an earlier case goes now.
+        arsenal.small_disk = None;
+        if next.faults.contains(&FaultKind::DiskFull) {
+            arsenal.small_disk =
+                Some(SmallDisk::mount().map_err(io("mount a small disk in", &std::env::temp_dir()))?);
+        }
+        let mut server = scratch(options, arsenal.small_disk.as_ref())?;
+        arsenal.container = if next.faults.contains(&FaultKind::Recreate) {
+            Some(Contained::around(&mut server).map_err(TrialError::Server)?)
+        } else {
+            None
+        };
         let setup =
             Setup { targets: &group.targets, notes: &notes, login: login.clone(), run_id: &id, cancel };
         let started = Instant::now();
@@ -310,7 +346,7 @@ pub fn run(
         }
         restarts += verdict.restarts_verified;
         violations += verdict.findings.iter().map(|finding| finding.count).sum::<u64>();
-        search.learn(next.group, &verdict, started.elapsed());
+        search.learn(next.group, &verdict, found(&verdict), started.elapsed());
         verdicts.push(verdict);
         progress(Progress { cases: number, restarts, violations, elapsed: began.elapsed() });
     }
@@ -417,8 +453,12 @@ fn note(note: &NotProven) -> streamproof_checker::NotProven {
     streamproof_checker::NotProven { what: note.what.clone(), why: note.why.clone() }
 }
 
-fn scratch(options: &Options) -> Result<Scratch, TrialError> {
-    builder(options).start().map_err(TrialError::Server)
+fn scratch(options: &Options, disk: Option<&SmallDisk>) -> Result<Scratch, TrialError> {
+    let mut builder = builder(options);
+    if let Some(disk) = disk {
+        builder = builder.store_dir(disk.store_dir());
+    }
+    builder.start().map_err(TrialError::Server)
 }
 
 fn builder(options: &Options) -> Builder {
@@ -469,9 +509,11 @@ struct Search {
     number: u32,
     turn: usize,
     longest: Duration,
-    failed: bool,
+    found: bool,
     /// Of the run's time, what is not for cases.
     reserved: Duration,
+    /// What is granted beyond the length's own limit.
+    more: Duration,
 }
 
 /// The next case.
@@ -507,20 +549,22 @@ impl Search {
             number: 0,
             turn: 0,
             longest: Duration::ZERO,
-            failed: false,
+            found: false,
             reserved: Duration::ZERO,
+            more: if options.full { FULL_MORE } else { Duration::ZERO },
         }
     }
 
     fn next(&mut self, elapsed: Duration) -> Option<Next> {
         let (enough, most) = self.length.limits();
         let (enough, most) = (enough.saturating_sub(self.reserved), most.saturating_sub(self.reserved));
+        let most = most + self.more;
         let is_open =
             |open: &BTreeMap<String, BTreeSet<FaultKind>>| open.values().any(|faults| !faults.is_empty());
         let covered = !self.open.iter().any(is_open);
         let searching = matches!(self.length, Length::For(_));
         let done = elapsed >= most
-            || (self.failed && (searching || covered))
+            || (self.found && (searching || covered))
             || (covered && (elapsed >= enough || (!searching && elapsed + self.longest > most)));
         // At least one case, however short the time.
         if done && self.number > 0 {
@@ -534,6 +578,10 @@ impl Search {
         self.turn = (group + 1) % self.groups.len();
         self.number += 1;
         let mut faults = self.schedules[group].next_case();
+        if faults.contains(&FaultKind::Recreate) {
+            // A server in a container is ended through its client, gracefully; what has to kill it comes with the next case.
+            faults.retain(|fault| matches!(fault, FaultKind::Recreate | FaultKind::Disconnect));
+        }
         if self.groups[group].memory {
             // Up to the first restart, after which there is nothing left to go on with.
             let end = faults.iter().position(|fault| fault.restarts()).map_or(faults.len(), |at| at + 1);
@@ -543,9 +591,9 @@ impl Search {
         Some(Next { group, faults, seed })
     }
 
-    fn learn(&mut self, group: usize, verdict: &Verdict, took: Duration) {
+    fn learn(&mut self, group: usize, verdict: &Verdict, found: bool, took: Duration) {
         self.longest = self.longest.max(took);
-        self.failed |= verdict.verdict == Overall::Fail;
+        self.found |= found;
         for fault in verdict.faults.iter().filter(|fault| fault.bites > 0) {
             if let (Some(kind), Some(open)) =
                 (FaultKind::named(&fault.fault), self.open[group].get_mut(&fault.target))

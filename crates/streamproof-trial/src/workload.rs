@@ -324,7 +324,10 @@ fn themed(target: &Target, theme: Theme, seed: &mut Seed, scale: Scale, steps: &
             }
         }
         Theme::Drained | Theme::OneLeft => {
-            steps.push(publish(target, few, 16, seed));
+            // Sometimes so many that what the acks leave behind fills blocks of its own.
+            let count =
+                if seed.chance(40) { seed.between(few.into(), scale.burst.into()) as u32 } else { few };
+            steps.push(publish(target, count, 64, seed));
             for consumer in 0..consumers {
                 steps.push(Step::Drain { consumer, leave: u32::from(theme == Theme::OneLeft) });
             }

@@ -32,6 +32,8 @@ pub struct Request {
     pub run_for: Option<Duration>,
     /// The faults; empty for the default ones.
     pub faults: Vec<FaultKind>,
+    /// Every fault that can be run here, beside the default ones.
+    pub full: bool,
     /// What must survive, in place of what `streamproof.toml` says.
     pub survive: Option<BTreeSet<Level>>,
     /// *Unprotected* and *not proven* fail too.
@@ -146,6 +148,7 @@ impl Home {
                 (None, false) => Length::Default,
             },
             faults: request.faults.clone(),
+            full: request.full,
             survive: request.survive.clone(),
             strict: request.strict,
             binary,

@@ -25,6 +25,7 @@ pub(crate) fn restart_check(session: &Session<'_>, flags: &RestartCheckFlags) ->
         quick: flags.quick,
         run_for: flags.run_for.as_deref().map(time).transpose()?,
         faults: flags.fault.iter().filter_map(|name| FaultKind::named(name)).collect(),
+        full: flags.full,
         survive: (!flags.survive.is_empty())
             .then(|| flags.survive.iter().filter_map(|name| Level::named(name)).collect()),
         strict: flags.strict,

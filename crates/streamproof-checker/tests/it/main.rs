@@ -3,6 +3,7 @@
 mod benign;
 mod controls;
 mod invariants;
+mod known;
 mod merge;
 mod mutations;
 mod simulator;

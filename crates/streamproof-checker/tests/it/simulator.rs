@@ -57,7 +57,7 @@ struct Message {
 pub(crate) struct Good {
     pub(crate) ops: Vec<Op>,
     /// By position of a `ReadEnd`: messages that were rightly gone then.
-    gone: Vec<(usize, Vec<Stored>)>,
+    pub(crate) gone: Vec<(usize, Vec<Stored>)>,
 }
 
 struct Simulator {
@@ -78,7 +78,7 @@ struct Simulator {
     gone_at: Vec<(usize, Vec<Stored>)>,
 }
 
-const S: StreamId = StreamId(0);
+pub(crate) const S: StreamId = StreamId(0);
 const M: StreamId = StreamId(1);
 const C: ConsumerId = ConsumerId(0);
 const SUBJECTS: u32 = 12;

@@ -85,3 +85,30 @@ fn the_document_has_the_keys_that_scripts_rely_on() {
     }
     assert_eq!(document["verdict"], "unprotected");
 }
+
+/// Two messages, the first double-acked right before a SIGKILL, after which it comes again.
+const AGAIN: &str = "stream S
+    consumer S c {\"ack_policy\":\"explicit\",\"durable_name\":\"c\"}
+    pub S a 0.0 -> 1
+    pub S a 0.1 -> 2
+    deliver c 1 a 0.0
+    deliver c 2 a 0.1
+    dack c 1 -> ok
+    fault kill
+    deliver c 1 a 0.0 x2
+    read S after: 1=a:0.0 2=a:0.1
+    finished";
+
+#[test]
+fn a_consumers_budget_for_redelivery_decides_what_no_server_promises() {
+    let budget =
+        |most: u64| Context { redelivery: [("S > c".to_owned(), most)].into(), ..Context::default() };
+    assert_eq!(judge(AGAIN, &Context::default()).verdict, Overall::Pass);
+    assert_eq!(judge(AGAIN, &budget(1)).verdict, Overall::Pass);
+    let verdict = judge(AGAIN, &budget(0));
+    let finding = &verdict.findings[0];
+    assert_eq!((verdict.verdict, finding.verdict, finding.blame), (Overall::Fail, Cell::Fail, Blame::Config));
+    assert_eq!((finding.target.as_str(), finding.count), ("S > c", 1));
+    let of_another = Context { redelivery: [("S > d".to_owned(), 0)].into(), ..Context::default() };
+    assert_eq!(judge(AGAIN, &of_another).verdict, Overall::Pass);
+}

@@ -17,6 +17,9 @@ pub fn command(options: &Options) -> String {
     words.extend(options.faults.iter().map(|fault| format!("--fault {}", fault.name())));
     words.extend(options.survive.iter().flatten().map(|level| format!("--survive {}", level.name())));
     words.extend(options.profiles.iter().map(|profile| format!("--profile {profile}")));
+    if options.full {
+        words.push("--full".to_owned());
+    }
     if options.strict {
         words.push("--strict".to_owned());
     }

@@ -6,5 +6,8 @@ mod cases;
 #[cfg(target_os = "linux")]
 mod power_cut;
 mod report;
+#[path = "../../examples/shipped/mod.rs"]
+mod shipped;
+mod track_record;
 mod trial;
 mod watch;

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use streamproof_checker::{Cell, Context, Overall, Verdict};
 use streamproof_model::failure::{Code, Failure};
-use streamproof_model::op::FaultKind;
+use streamproof_model::op::{FaultKind, Level};
 use streamproof_model::project::{self, Project};
 use streamproof_server::acquire::Binary;
 use streamproof_server::wire::Credentials;
@@ -28,6 +28,7 @@ pub(crate) fn options(runs: &Path, faults: &[FaultKind]) -> Options {
         seed: 11,
         length: Length::Quick,
         faults: faults.to_vec(),
+        full: false,
         survive: None,
         strict: false,
         binary: binary(),
@@ -128,4 +129,80 @@ fn a_cancelled_run_says_so_and_keeps_what_it_recorded() {
     let again = judge_again(&run).unwrap();
     assert_eq!(again.verdict.verdict, Overall::Inconclusive, "{}", show(&again.verdict));
     assert!(judge(&run.join("controls.history"), &Context::default()).is_ok());
+}
+
+#[test]
+fn a_full_disk_refuses_writes_and_loses_nothing_once_it_is_freed() {
+    if !streamproof_trial::small_disk::SmallDisk::can_be_had() {
+        let required = std::env::var("STREAMPROOF_REQUIRE").unwrap_or_default();
+        assert!(!required.split(',').any(|what| what == "mount"));
+        eprintln!("skipped: a file system cannot be mounted here");
+        // Asked for by name and not to be had: inconclusive, never a pass.
+        let folder = tempfile::tempdir().unwrap();
+        let ended = run(&options(folder.path(), &[FaultKind::DiskFull]), &project(SHOP), &never(), |_| {});
+        assert!(matches!(&ended, Err(error @ TrialError::NoFaults(_)) if error.code() == Code::Inconclusive));
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let outcome =
+        run(&options(folder.path(), &[FaultKind::DiskFull]), &project(SHOP), &never(), |_| {}).unwrap();
+    let verdict = &outcome.verdict;
+    assert_eq!(verdict.verdict, Overall::Pass, "{}", show(verdict));
+    let cell = verdict.faults.iter().find(|cell| cell.fault == "disk-full").unwrap();
+    assert_eq!((cell.target.as_str(), cell.verdict), ("ORDERS", Cell::Pass), "{}", show(verdict));
+    assert!(cell.bite.contains("refused writes"), "{}", cell.bite);
+    assert!(verdict.counts.rejected + verdict.counts.indeterminate > 0, "{:?}", verdict.counts);
+}
+
+#[test]
+fn a_container_that_is_made_anew_on_the_same_store_loses_nothing() {
+    if let Err(why) = streamproof_trial::contained::Contained::can_be_had() {
+        let required = std::env::var("STREAMPROOF_REQUIRE").unwrap_or_default();
+        assert!(!required.split(',').any(|what| what == "docker"), "{why}");
+        eprintln!("skipped: {why}");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let outcome =
+        run(&options(folder.path(), &[FaultKind::Recreate]), &project(SHOP), &never(), |_| {}).unwrap();
+    let verdict = &outcome.verdict;
+    assert_eq!(verdict.verdict, Overall::Pass, "{}", show(verdict));
+    let cell = verdict.faults.iter().find(|cell| cell.fault == "recreate").unwrap();
+    assert_eq!((cell.target.as_str(), cell.verdict), ("ORDERS", Cell::Pass), "{}", show(verdict));
+    assert!(verdict.restarts_verified > 0);
+}
+
+#[test]
+fn what_survive_needs_is_run_or_the_run_is_inconclusive_and_full_runs_all_that_can_be() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut of_all = options(folder.path(), &[]);
+    of_all.full = true;
+    let outcome = run(&of_all, &project(SHOP), &never(), |_| {}).unwrap();
+    assert_eq!(outcome.verdict.verdict, Overall::Pass, "{}", show(&outcome.verdict));
+    let ran = |name: &str| outcome.verdict.faults.iter().any(|cell| cell.fault == name);
+    let said =
+        |name: &str| outcome.verdict.not_proven.iter().any(|note| note.what == format!("the fault {name}"));
+    for fault in streamproof_trial::budget::ON_REQUEST {
+        assert!(ran(fault.name()) != said(fault.name()), "{}", fault.name());
+    }
+    assert!(ran("pause") && said("upgrade"));
+    let needs = project(&[SHOP[0], ("streamproof.toml", "survive = [\"upgrade\"]\n")]);
+    let mut asked = options(folder.path(), &[]);
+    asked.length = Length::For(std::time::Duration::from_millis(1));
+    let outcome = run(&asked, &needs, &never(), |_| {}).unwrap();
+    assert_eq!(outcome.verdict.verdict, Overall::Inconclusive, "{}", show(&outcome.verdict));
+}
+
+#[test]
+fn what_the_owner_says_in_streamproof_toml_reaches_the_judge() {
+    let toml = "survive = [\"restart\"]\n[streams.ORDERS]\nsurvive = [\"process-crash\"]\n[consumers.ORDERS.BILLING]\nredelivery = 3\n\
+                [[accept]]\nname = \"evicted-returns\"\nreason = \"nobody reads those\"\n";
+    let project = project(&[SHOP[0], SHOP[1], ("streamproof.toml", toml)]);
+    let context = streamproof_trial::budget::context(&project, None, false);
+    assert_eq!(context.redelivery, [("ORDERS > BILLING".to_owned(), 3)].into());
+    assert_eq!(context.survive, Some([Level::Restart].into()));
+    assert_eq!(context.budget("ORDERS"), Some(&[Level::ProcessCrash].into()));
+    assert_eq!((context.accept[0].name.as_str(), context.strict), ("evicted-returns", false));
+    let flags = streamproof_trial::budget::context(&project, Some(&[Level::Upgrade].into()), true);
+    assert_eq!((flags.budget("ORDERS"), flags.strict), (Some(&[Level::Upgrade].into()), true));
 }

@@ -47,7 +47,7 @@ fn defects(seen: &Seen) -> Vec<Remark> {
     let version = Numbers::parse(&seen.observed.server.version);
     let mut by_name: BTreeMap<&str, &Defect> = BTreeMap::new();
     for defect in TABLE {
-        if version >= defect.since && defect.mended.is_none_or(|mended| version < mended) {
+        if defect.is_in(version) {
             by_name.entry(defect.name).or_insert(defect);
         }
     }
@@ -77,9 +77,9 @@ fn defects(seen: &Seen) -> Vec<Remark> {
             Some(streams) if streams.is_empty() => " (no stream here is of the kind)".to_owned(),
             Some(streams) => format!(" (here: {})", streams.join(", ")),
         };
-        let text = format!("{}: {}{whom}; {}", defect.name, defect.reproduction, defect.issue);
+        let text = format!("{}: {}{whom}; {}", defect.name, defect.seen, defect.issue);
         let remark = Remark::new(state, "defect", text);
-        match defect.mended {
+        match defect.mended_for(version) {
             Some(mended) => remark.fix(format!("nats-server {mended} does not have it")),
             None => remark,
         }

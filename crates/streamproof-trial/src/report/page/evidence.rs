@@ -150,7 +150,8 @@ pub(super) fn defects(report: &Report) -> Markup {
             @if defects.is_empty() { p { "No known defect of nats-server was met." } }
             @for (defect, accepted) in &defects {
                 h3 { (defect.name) " (" (defect.issue) ")" }
-                p { "By hand: " (defect.reproduction) }
+                p { "By hand, with the nats CLI:" }
+                pre { (defect.reproduction.trim_matches('\n')) }
                 @match accepted {
                     Some(reason) => p { span.badge.accepted { "accepted" } " " (reason) },
                     None => p.dim { "Not accepted by this project." },
