@@ -1,10 +1,12 @@
 //! The faults: each is brought about on a scratch server and leaves the evidence that it bit.
 
+#[cfg(target_os = "linux")]
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+#[cfg(target_os = "linux")]
 use streamproof_crashfs::real::RealDisk;
 use streamproof_model::op::{Evidence, FaultKind};
 use streamproof_server::acquire::Binary;
@@ -33,6 +35,7 @@ pub struct Arsenal {
     /// Index files as they were at an earlier moment, by their path.
     stale: Vec<(PathBuf, Vec<u8>)>,
     /// The file system that the store is on, for `power-cut-ext4`.
+    #[cfg(target_os = "linux")]
     disk: Option<RealDisk>,
 }
 
@@ -44,6 +47,7 @@ impl Arsenal {
     }
 
     /// With this file system, which the store is on.
+    #[cfg(target_os = "linux")]
     #[must_use]
     pub fn with_disk(disk: RealDisk) -> Arsenal {
         Arsenal { disk: Some(disk), ..Arsenal::default() }
@@ -171,6 +175,7 @@ pub fn strike(
             server.stop()?;
             evidence.restarts = 1;
         }
+        #[cfg(target_os = "linux")]
         FaultKind::PowerCutExt4 => {
             let Some(disk) = &mut arsenal.disk else {
                 evidence.failed = Some("its store is on no file system of its own".to_owned());
@@ -209,6 +214,7 @@ pub fn strike(
 }
 
 /// The size of each file of a store, in bytes.
+#[cfg(target_os = "linux")]
 fn sizes(store: &Path) -> BTreeMap<PathBuf, u64> {
     let mut found = BTreeMap::new();
     let mut folders = vec![store.to_path_buf()];

@@ -4,16 +4,23 @@
 //! The state that is judged is what ext4 leaves, by a model (`streamproof-crashfs`, held against a real kernel). What less would
 //! leave is told beside it, weighted by the share of the run that each state stands for, and not judged.
 
+#[cfg(target_os = "linux")]
 mod controls;
 mod judged;
 mod past;
+#[cfg(target_os = "linux")]
 mod plot;
+#[cfg(target_os = "linux")]
 pub mod rate;
+#[cfg(target_os = "linux")]
 mod recorded;
+#[cfg(target_os = "linux")]
 mod rounds;
+#[cfg(target_os = "linux")]
 mod search;
 mod states;
 pub mod tally;
+#[cfg(target_os = "linux")]
 mod visit;
 
 use std::path::{Path, PathBuf};
@@ -24,6 +31,7 @@ use streamproof_server::ServerError;
 
 use crate::run::CaseError;
 
+#[cfg(target_os = "linux")]
 pub(crate) use rounds::{Ended, Rounds};
 pub(crate) use states::judge_stored;
 
@@ -69,18 +77,11 @@ impl Failure for CutError {
 /// # Errors
 /// With the reason, in words.
 pub fn disk_available() -> Result<(), String> {
-    streamproof_crashfs::real::available(streamproof_crashfs::real::Kind::Ext4)
-        .map_err(|error| error.to_string())
-}
-
-/// Takes away what a killed run left mounted below `dir`, or attached to a loop device, and says what.
-///
-/// # Errors
-/// What cannot be taken away, and why.
-pub fn clean_stale(dir: &Path) -> Result<Vec<PathBuf>, CrashFsError> {
-    let mut cleaned = streamproof_crashfs::fuse::clean_stale(dir)?;
-    cleaned.extend(streamproof_crashfs::real::clean_stale(dir)?);
-    Ok(cleaned)
+    #[cfg(target_os = "linux")]
+    return streamproof_crashfs::real::available(streamproof_crashfs::real::Kind::Ext4)
+        .map_err(|error| error.to_string());
+    #[cfg(not(target_os = "linux"))]
+    Err(LINUX.to_owned())
 }
 
 /// Whether power cuts can be recorded here, and if not, why.
@@ -88,5 +89,29 @@ pub fn clean_stale(dir: &Path) -> Result<Vec<PathBuf>, CrashFsError> {
 /// # Errors
 /// With the reason, in words.
 pub fn available() -> Result<(), String> {
-    streamproof_crashfs::fuse::available(false).map_err(|error| error.to_string())
+    #[cfg(target_os = "linux")]
+    return streamproof_crashfs::fuse::available(false).map_err(|error| error.to_string());
+    #[cfg(not(target_os = "linux"))]
+    Err(LINUX.to_owned())
+}
+
+#[cfg(not(target_os = "linux"))]
+const LINUX: &str = "it needs Linux";
+
+/// Takes away what a killed run left mounted below `dir`, or attached to a loop device, and says what.
+///
+/// # Errors
+/// What cannot be taken away, and why.
+pub fn clean_stale(dir: &Path) -> Result<Vec<PathBuf>, CrashFsError> {
+    #[cfg(target_os = "linux")]
+    {
+        let mut cleaned = streamproof_crashfs::fuse::clean_stale(dir)?;
+        cleaned.extend(streamproof_crashfs::real::clean_stale(dir)?);
+        Ok(cleaned)
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = dir;
+        Ok(Vec::new())
+    }
 }

@@ -23,8 +23,10 @@ use crate::controls::run_controls;
 use crate::group::{Group, groups};
 use crate::judge::{JudgeError, judge, judge_and};
 use crate::nemesis::Arsenal;
+use crate::power_cut::judge_stored;
 use crate::power_cut::tally::Tally;
-use crate::power_cut::{CutError, Ended, Rounds, judge_stored};
+#[cfg(target_os = "linux")]
+use crate::power_cut::{CutError, Ended, Rounds};
 use crate::report::build::{self, Recoveries};
 use crate::report::{Place, Report, files, repeat};
 use crate::run::{CaseError, Setup, run_case};
@@ -350,6 +352,8 @@ pub fn search(
         verdicts.push(verdict);
         progress(Progress { cases: number, restarts, violations, elapsed: began.elapsed() });
     }
+    // Elsewhere the budget has left them out, with the reason.
+    #[cfg(target_os = "linux")]
     if !cuts.is_empty() {
         let rounds = Rounds {
             groups: &search.groups,

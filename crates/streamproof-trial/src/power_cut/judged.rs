@@ -1,7 +1,8 @@
 //! The judgement of one crash state: what was acknowledged before the cut against what was read back after it. Pure.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
+use serde_json::Value;
 use streamproof_checker::{
     Cell, Checker, Context, Counts, FaultVerdict, Finding, Invariant, Overall, Verdict,
 };
@@ -14,6 +15,9 @@ const STREAM_LOST: &str = "stream-lost-at-update";
 
 /// The same of a consumer.
 const CONSUMER_LOST: &str = "consumer-lost-at-update";
+
+/// The name of the defect by which a message that a limit removed is back after a crash.
+const EVICTED_RETURNS: &str = "evicted-returns";
 
 /// Judges a state: `records` go on where the past ends. Only what this cut came to is in the verdict; what the run before it came
 /// to is judged once, with its own history.
@@ -68,24 +72,6 @@ fn follow(verdict: &mut Verdict) {
             finding.source.clone_from(&gone.source);
         }
     }
-    // What a limit had removed and a crash has brought back lies behind its consumers: they have been past it.
-    let returned: Vec<Finding> = verdict
-        .findings
-        .iter()
-        .filter(|finding| finding.invariant == Invariant::M7 && finding.known.is_some())
-        .cloned()
-        .collect();
-    for returned in returned {
-        let behind = |finding: &&mut Finding| {
-            finding.invariant == Invariant::C5
-                && finding.class == "never delivered"
-                && is_of(&finding.target, &returned.target)
-        };
-        for finding in verdict.findings.iter_mut().filter(behind) {
-            finding.known.clone_from(&returned.known);
-            finding.verdict = returned.verdict;
-        }
-    }
 }
 
 /// Whether `target` is `of`, or one of its consumers.
@@ -124,10 +110,11 @@ pub(crate) fn worst<'v>(findings: impl IntoIterator<Item = &'v Finding>) -> Cell
     found.chain([Cell::Pass]).max_by_key(rank).unwrap_or(Cell::Pass)
 }
 
-/// Streams and consumers whose configuration was being changed as the power went: nobody but who sees that moment can tell what
-/// the server does then from any other loss.
+/// What is known of a stream beside the verdict: whether it or a consumer of it was being changed as the power went (nobody but who
+/// sees that moment can tell what the server does then from any other loss), and whether limits remove messages from it.
 #[derive(Debug, Default)]
 struct Changing {
+    limited: HashSet<StreamId>,
     streams: HashMap<StreamId, String>,
     consumers: HashMap<ConsumerId, (StreamId, String)>,
     /// By name: a stream, or `STREAM > CONSUMER`.
@@ -143,6 +130,13 @@ impl Changing {
             Op::Event { event: Event::DeclareConsumer { id, stream, name }, .. } => {
                 self.consumers.insert(*id, (*stream, name.clone()));
             }
+            Op::Event { event: Event::Config { stream, consumer: None, json, .. }, .. } => {
+                let config: Value = serde_json::from_str(json).unwrap_or_default();
+                let limits = ["max_msgs", "max_bytes", "max_age", "max_msgs_per_subject"];
+                if limits.iter().any(|limit| config[limit].as_i64().is_some_and(|most| most > 0)) {
+                    self.limited.insert(*stream);
+                }
+            }
             Op::Call { call: Call::UpdateStream { stream, .. }, done: NEVER, .. } => {
                 self.names.extend(self.streams.get(stream).cloned());
             }
@@ -157,15 +151,28 @@ impl Changing {
         }
     }
 
-    /// Gives the defect's name to what is gone together with what was being changed.
+    /// Gives the defect's name to what is gone together with what was being changed, and to what a limit had removed, a crash has
+    /// brought back, and a consumer has been past.
     fn name(&self, verdict: &mut Verdict, context: &Context) {
+        let is_accepted = |name: &str| context.accept.iter().any(|accept| accept.name == name);
+        for stream in self.limited.iter().filter_map(|id| self.streams.get(id)) {
+            let behind = |finding: &&mut Finding| {
+                finding.invariant == Invariant::C5
+                    && finding.class == "never delivered"
+                    && is_of(&finding.target, stream)
+            };
+            for finding in verdict.findings.iter_mut().filter(behind) {
+                finding.known = Some(EVICTED_RETURNS.to_owned());
+                finding.verdict = if is_accepted(EVICTED_RETURNS) { Cell::Accepted } else { finding.verdict };
+            }
+        }
         for target in &self.names {
             let missing = |finding: &Finding| finding.invariant == Invariant::K1 && finding.target == *target;
             if !verdict.findings.iter().any(missing) {
                 continue;
             }
             let defect = if target.contains(" > ") { CONSUMER_LOST } else { STREAM_LOST };
-            let accepted = context.accept.iter().any(|accept| accept.name == defect);
+            let accepted = is_accepted(defect);
             for finding in verdict.findings.iter_mut().filter(|finding| is_of(&finding.target, target)) {
                 finding.known = Some(defect.to_owned());
                 finding.verdict = if accepted { Cell::Accepted } else { finding.verdict };

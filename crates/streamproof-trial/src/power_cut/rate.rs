@@ -15,7 +15,7 @@ use streamproof_server::acquire::Binary;
 use super::CutError;
 use super::recorded::record;
 use super::search::{Hunt, hunt};
-use super::visit::Bench;
+use super::visit::{Bench, workers};
 use crate::nemesis::Arsenal;
 use crate::run::Setup;
 use crate::target::targets;
@@ -65,14 +65,14 @@ pub fn rate(binary: &Binary, messages: u32, time: Duration, folder: &Path) -> Re
         places: Places::default(),
     };
     let (targets, _) = targets(&Desired { streams: vec![stream], consumers: Vec::new() });
-    let leg = |count: u32| Leg {
+    let leg = |count: u32, window: u32| Leg {
         steps: vec![(
             0,
             Step::Publish {
                 count,
                 len_min: 128,
                 len_max: 128,
-                window: 64,
+                window,
                 subjects: 8,
                 ids: false,
                 headers: false,
@@ -84,7 +84,7 @@ pub fn rate(binary: &Binary, messages: u32, time: Duration, folder: &Path) -> Re
         fault: FaultKind::PowerCut,
         canary: false,
     };
-    let case = Case { seed: 1, legs: vec![leg(messages), leg(messages / 5)] };
+    let case = Case { seed: 1, legs: vec![leg(messages, 64), leg(messages / 5, 1)] };
     let cancel = AtomicBool::new(false);
     let setup =
         Setup { targets: &targets, notes: &[], login: Login::default(), run_id: "rate", cancel: &cancel };
@@ -96,7 +96,7 @@ pub fn rate(binary: &Binary, messages: u32, time: Duration, folder: &Path) -> Re
     let acks = recorded.acks_ns();
     recorded.first_ns = acks.get(messages as usize).or(acks.last()).copied().unwrap_or(recorded.first_ns);
     let context = Context { sync: SyncInterval::Always, ..Context::default() };
-    let workers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+    let workers = workers();
     let bench = Bench::new(&builder, workers)?;
     let begun = Instant::now();
     let hunting = Hunt {

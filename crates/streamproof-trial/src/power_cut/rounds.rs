@@ -16,7 +16,7 @@ use super::recorded::record;
 use super::search::{Hunt, hunt};
 use super::states::StatesFile;
 use super::tally::Tally;
-use super::visit::Bench;
+use super::visit::{Bench, workers};
 use crate::archive::{Archive, write_json};
 use crate::group::Group;
 use crate::judge::judge;
@@ -96,7 +96,7 @@ impl Rounds<'_> {
                 .collect(),
             false => Vec::new(),
         };
-        let workers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+        let workers = workers();
         let mut bench = None;
         if modelled {
             let (folder, mountpoint) = (self.archive.folder(), self.archive.mountpoint());
