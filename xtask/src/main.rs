@@ -8,6 +8,9 @@ mod problem;
 use std::process::ExitCode;
 
 use clap::Parser;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 fn main() -> ExitCode {
     let cli = flags::Cli::parse();
@@ -29,8 +32,8 @@ fn trace(verbose: u8) {
         1 => "streamproof=info,streamproof_server=info,streamproof_provision=info,streamproof_trial=info",
         _ => "debug",
     };
-    _ = tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::new(level))
-        .with_writer(std::io::stderr)
-        .try_init();
+    // Not `EnvFilter`: what it can do beyond this costs a cold build seconds.
+    let Ok(targets) = level.parse::<Targets>() else { return };
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    _ = tracing_subscriber::registry().with(lines).with(targets).try_init();
 }

@@ -223,6 +223,24 @@ pub fn acquire(wanted: &Wanted, sources: &Sources) -> Result<Binary, AcquireErro
     fetched::fetch(wanted, sources, refused)
 }
 
+/// The sources whose programs are on `PATH`. Whether they give anything is only known when they are asked.
+#[must_use]
+pub fn tools(sources: &Sources) -> Vec<Source> {
+    let has = |name: &str| {
+        let name = format!("{name}{}", std::env::consts::EXE_SUFFIX);
+        sources.path_dirs.iter().any(|folder| folder.join(&name).is_file())
+    };
+    let mut found = Vec::new();
+    // The image and the archive need a pin too; the wheel and Go are enough for the version that is pinned.
+    if ["python3", "pip3", "pip", "uv"].into_iter().any(has) {
+        found.push(Source::Wheel);
+    }
+    if has("go") {
+        found.push(Source::Go);
+    }
+    found
+}
+
 /// The hex sha256 of a file.
 ///
 /// # Errors

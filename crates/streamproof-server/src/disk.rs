@@ -35,6 +35,34 @@ impl Failure for DiskError {
     }
 }
 
+/// Whether this user may write in a folder: its mode, its owner, and how it is mounted.
+#[must_use]
+pub fn is_writable(folder: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        rustix::fs::access(folder, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK).is_ok()
+    }
+    #[cfg(not(unix))]
+    {
+        std::fs::metadata(folder).is_ok_and(|about| !about.permissions().readonly())
+    }
+}
+
+/// The bytes that this user may still write at a path, where the system tells.
+#[must_use]
+pub fn free_bytes(path: &Path) -> Option<u64> {
+    #[cfg(unix)]
+    {
+        let state = rustix::fs::statvfs(path).ok()?;
+        state.f_bavail.checked_mul(state.f_frsize)
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = path;
+        None
+    }
+}
+
 /// `io::Result` with what was done and to what.
 pub(crate) trait Doing<T> {
     fn doing(self, doing: &'static str, path: &Path) -> Result<T, DiskError>;

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use crate::acquire::Binary;
+use crate::acquire::{Binary, sha256};
 use crate::contents::Contents;
 use crate::disk::{Doing, write_changed, write_whole};
 use crate::engine::{Choice, Engine, Keep};
@@ -96,6 +96,9 @@ const LOOK_BOUND: Duration = Duration::from_secs(2);
 
 /// How long a killed process may take to be gone.
 const KILL_BOUND: Duration = Duration::from_secs(30);
+
+/// The sha256 of the user's configuration at the last start.
+const STARTED_WITH: &str = "started-with";
 
 /// The note beside the store that says which server ran on it last.
 const LAST_VERSION: &str = "last-version";
@@ -189,6 +192,16 @@ impl Node {
         self.folder.join("server.log")
     }
 
+    /// Whether the user's configuration is another than at its last start. A hint, from a note beside it: files that it includes
+    /// are not looked at.
+    #[must_use]
+    pub fn has_old_config(&self, config_file: &Path) -> bool {
+        match (std::fs::read_to_string(self.folder.join(STARTED_WITH)), sha256(config_file)) {
+            (Ok(then), Ok(now)) => then.trim() != now,
+            _ => false,
+        }
+    }
+
     /// The server's own name: the node and the project, so that two projects are told apart.
     #[must_use]
     pub fn server_name(&self) -> String {
@@ -238,6 +251,8 @@ impl Node {
         // The choice is written before anything runs, so that whatever runs is looked for where it is.
         write_changed(&self.folder.join(ENGINE_FILE), format!("{}\n", start.choice).as_bytes())?;
         write_changed(&self.folder.join(LAST_VERSION), format!("{}\n", start.binary.version).as_bytes())?;
+        let started_with = format!("{}\n", sha256(&start.config_file)?);
+        write_changed(&self.folder.join(STARTED_WITH), started_with.as_bytes())?;
         if start.interrupt.is_set() {
             return Err(ServerError::Interrupted);
         }
@@ -414,17 +429,4 @@ impl Node {
 
 fn open_lock(path: &Path) -> Result<File, ServerError> {
     Ok(File::options().create(true).truncate(false).write(true).open(path).doing("open", path)?)
-}
-
-/// Two ports that are free now, for `--port auto`.
-///
-/// # Errors
-/// [`ServerError::Disk`] where the system gives none.
-pub fn free_ports() -> Result<(u16, u16), ServerError> {
-    let listen = || std::net::TcpListener::bind("127.0.0.1:0").doing("listen on", Path::new("127.0.0.1"));
-    let (a, b) = (listen()?, listen()?);
-    let port = |l: &std::net::TcpListener| {
-        l.local_addr().map(|a| a.port()).doing("listen on", Path::new("127.0.0.1"))
-    };
-    Ok((port(&a)?, port(&b)?))
 }

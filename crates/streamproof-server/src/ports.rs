@@ -2,10 +2,12 @@
 
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use streamproof_model::failure::{Code, Failure};
 
+use crate::poll::{self, Pace};
 use crate::{monitor, processes, tool::Tool, wire};
 
 /// A port that is taken.
@@ -72,17 +74,63 @@ impl Failure for Conflict {
     }
 }
 
+/// How long a port is waited for that the system has lent to an outgoing connection: nobody listens there, and those are short.
+const LENT_BOUND: Duration = Duration::from_secs(5);
+
 /// Whether each port can be listened on at 127.0.0.1 now; the first that cannot is the error.
 ///
 /// # Errors
 /// [`Conflict`], with all that can be found out of its holder.
 pub fn check(wanted: &[(u16, &'static str)]) -> Result<(), Box<Conflict>> {
-    for &(port, use_) in wanted {
-        if port != 0 && is_taken(port) {
-            return Err(Box::new(Conflict { port, use_, by: holder(port) }));
-        }
+    for &(port, use_) in wanted.iter().filter(|(port, _)| *port != 0) {
+        let free = poll::until_or(Pace::CALM, LENT_BOUND, || {
+            if !is_taken(port) {
+                return ControlFlow::Break(Ok(()));
+            }
+            match holder(port) {
+                lent if lent == Holder::default() => ControlFlow::Continue(lent),
+                by => ControlFlow::Break(Err(by)),
+            }
+        });
+        free.map_err(|ended| {
+            let by = match ended {
+                poll::Ended::Hopeless(by) => by,
+                poll::Ended::TimedOut(timed_out) => timed_out.last,
+            };
+            Box::new(Conflict { port, use_, by })
+        })?;
     }
     Ok(())
+}
+
+/// From where on a system lends ports to outgoing connections: 32768 on Linux, 49152 elsewhere. A server's own port is better
+/// below: otherwise it may be lent away while the server is down.
+const LENT: u16 = 32_768;
+/// Below this are the ports that are known by their number.
+const KNOWN: u16 = 10_000;
+/// How many ports are tried before any is taken that the system gives.
+const TRIES: u32 = 200;
+
+/// Two ports that are free now, for `--port auto`.
+///
+/// # Errors
+/// What the system says where it has none.
+pub fn free() -> io::Result<(u16, u16)> {
+    // Where to begin: somewhere else in each process, or two that begin at once would take the same.
+    let mut state = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), std::process::id());
+    let mut next = || {
+        for _ in 0..TRIES {
+            // Knuth's MMIX: any generator does.
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let port = KNOWN + u16::try_from((state >> 33) % u64::from(LENT - KNOWN)).unwrap_or_default();
+            if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+                return Ok(listener);
+            }
+        }
+        TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+    };
+    let (one, other) = (next()?, next()?);
+    Ok((one.local_addr()?.port(), other.local_addr()?.port()))
 }
 
 /// The tag by which servers of ours are known.
@@ -117,9 +165,12 @@ fn project_of(pid: u32) -> Option<String> {
 }
 
 fn is_taken(port: u16) -> bool {
-    let refused = |address: Ipv4Addr| matches!(TcpListener::bind((address, port)), Err(error) if error.kind() == io::ErrorKind::AddrInUse);
     // Both: a holder on 0.0.0.0 alone is also one for 127.0.0.1 on Linux, but not everywhere.
-    refused(Ipv4Addr::LOCALHOST) || refused(Ipv4Addr::UNSPECIFIED)
+    is_refused(Ipv4Addr::LOCALHOST, port) || is_refused(Ipv4Addr::UNSPECIFIED, port)
+}
+
+fn is_refused(address: Ipv4Addr, port: u16) -> bool {
+    matches!(TcpListener::bind((address, port)), Err(error) if error.kind() == io::ErrorKind::AddrInUse)
 }
 
 fn container(port: u16) -> Option<String> {

@@ -12,11 +12,11 @@ use streamproof_model::version::Version;
 use streamproof_server::engine::{self, Asked, Choice, Engine, Keep, Present};
 use streamproof_server::import::Imported;
 use streamproof_server::interrupt::Interrupt;
-use streamproof_server::node::{Node, ProjectLock, Running, Start, free_ports};
+use streamproof_server::node::{Node, ProjectLock, Running, Start};
 use streamproof_server::ready::Ready;
 use streamproof_server::wire::Credentials;
 use streamproof_server::{Binary, PINNED, ServerError, Sources, Wanted, acquire};
-use streamproof_server::{container, docker};
+use streamproof_server::{container, docker, ports};
 use thiserror::Error;
 
 use crate::connect::Connect;
@@ -73,6 +73,12 @@ pub enum HomeError {
         /// What was asked for.
         asked: u16,
     },
+    /// The system has no free port.
+    #[error("no port of 127.0.0.1 is free: {source}")]
+    NoPort {
+        /// What it said.
+        source: std::io::Error,
+    },
     /// A port that is none.
     #[error("{0:?} is no port: a number from 1 to 65535, or auto")]
     BadPort(String),
@@ -87,6 +93,7 @@ impl Failure for HomeError {
             HomeError::Secret { source, .. } => crate::folder::io_code(source),
             HomeError::NoServerConf(_) => Code::InvalidConfig,
             HomeError::BadPort(_) => Code::Usage,
+            HomeError::NoPort { .. } => Code::PortInUse,
             HomeError::OtherPort { .. } => Code::AlreadyExists,
             HomeError::OtherEngine { .. } => Code::EngineMismatch,
         }
@@ -107,7 +114,7 @@ impl Failure for HomeError {
             HomeError::OtherPort { asked, .. } => Some(format!(
                 "cargo xtask up --recreate --port {asked}   starts it anew there, on the same data"
             )),
-            HomeError::Secret { .. } | HomeError::BadPort(_) => None,
+            HomeError::Secret { .. } | HomeError::BadPort(_) | HomeError::NoPort { .. } => None,
         }
     }
 
@@ -314,7 +321,10 @@ impl Home {
         };
         // What this call started and is not usable is not left half alive; the store stays.
         let undo = |error: ServerError| {
-            let _ = self.node.stop(STOP_BOUND);
+            // Who has the store open was not started here.
+            if !matches!(error, ServerError::StoreInUse { .. }) {
+                let _ = self.node.stop(STOP_BOUND);
+            }
             error
         };
         let running = self.node.start(&start).map_err(undo)?;
@@ -418,13 +428,18 @@ impl Home {
         Ok(Credentials::None)
     }
 
-    fn ports(&self, project: &Project, flag: Option<&str>) -> Result<(u16, u16), HomeError> {
+    /// The ports, client's and monitoring, at which `up` starts it: what is asked for (a number, `auto`), what was used last, what
+    /// the files say, or the usual ones.
+    ///
+    /// # Errors
+    /// [`HomeError::BadPort`].
+    pub fn ports(&self, project: &Project, flag: Option<&str>) -> Result<(u16, u16), HomeError> {
         let monitor = match project.settings.monitor_port {
             Some(Port::Fixed(port)) => Some(port),
             _ => None,
         };
         match flag {
-            Some("auto") => Ok(free_ports()?),
+            Some("auto") => any_ports(),
             Some(text) => {
                 let port = parse_port(text)?;
                 Ok((port, monitor.unwrap_or_else(|| beside(port))))
@@ -434,7 +449,7 @@ impl Home {
                     return Ok(ports);
                 }
                 match project.settings.port {
-                    Some(Port::Auto) => Ok(free_ports()?),
+                    Some(Port::Auto) => any_ports(),
                     Some(Port::Fixed(port)) => Ok((port, monitor.unwrap_or_else(|| beside(port)))),
                     None => Ok((DEFAULT_PORT, monitor.unwrap_or(DEFAULT_MONITOR_PORT))),
                 }
@@ -453,6 +468,11 @@ impl Home {
         std::fs::write(&path, format!("{port} {monitor_port}\n"))
             .map_err(|source| FolderError::Io { action: "write", path, source }.into())
     }
+}
+
+fn any_ports() -> Result<(u16, u16), HomeError> {
+    let none = |source| HomeError::NoPort { source };
+    ports::free().map_err(none)
 }
 
 fn parse_port(text: &str) -> Result<u16, HomeError> {

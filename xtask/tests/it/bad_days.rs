@@ -413,3 +413,25 @@ fn more_nodes_than_there_can_be_are_refused() {
         "{refused}"
     );
 }
+
+#[test]
+fn a_server_that_runs_with_an_older_configuration_is_not_passed_over_in_silence() {
+    for engine in ["process", "docker"] {
+        if engine == "docker" && !docker_answers() {
+            continue;
+        }
+        let project = Project::on(engine);
+        project.ok(&["up", "--port", "auto"]);
+        project.ok(&["publish", "xyz.a", "kept"]);
+        let conf = project.path().join("nats-config/jetstream.conf");
+        let text = std::fs::read_to_string(&conf).unwrap();
+        std::fs::write(&conf, format!("{text}max_payload: 2000\n")).unwrap();
+        let warned = project.json(&["up"]);
+        assert!(warned["warnings"][0].as_str().unwrap_or_default().contains("--recreate"), "{warned}");
+        project.ok(&["publish", "xyz.a", &"x".repeat(3000)]);
+        let anew = project.json(&["up", "--recreate"]);
+        assert_eq!((anew["exit"].as_u64(), anew["warnings"].as_array().map(Vec::len)), (Some(0), Some(0)));
+        assert!(!project.run(&["publish", "xyz.a", &"x".repeat(3000)]).status.success());
+        assert_eq!(project.messages(), 2);
+    }
+}

@@ -210,3 +210,42 @@ fn a_container_without_a_mount_is_told_from_one_with() {
     let document = document.unwrap();
     assert!(has(&document, "warn", "store", "on no mount"), "{document:#}");
 }
+
+#[test]
+fn what_up_needs_is_said_with_its_fix() {
+    let project = Project::new();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::fs::write(project.path().join("nats-config/streamproof.toml"), format!("port = {port}\n")).unwrap();
+    let document = project.json(&["doctor"]);
+    assert_eq!((&document["exit"], &document["data"]["failures"]), (&0.into(), &0.into()), "{document:#}");
+    expect(
+        &document,
+        &[
+            ("ok", "files", "1 streams, 1 consumers"),
+            ("ok", "server", "works offline"),
+            (
+                "warn",
+                "ports",
+                &format!("127.0.0.1:{port} (client) is taken by process {}", std::process::id()),
+            ),
+            ("ok", "folder", project.path().file_name().unwrap().to_str().unwrap()),
+            ("ok", "disk", "free at"),
+        ],
+    );
+    // Nothing to run, and nothing to get it with.
+    let empty = tempfile::tempdir().unwrap();
+    let out = project
+        .command(&["doctor", "--json"])
+        .env("PATH", empty.path())
+        .env("STREAMPROOF_CACHE", empty.path())
+        .output()
+        .unwrap();
+    let document: Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!(document["exit"], 6, "{document:#}");
+    expect(
+        &document,
+        &[("fail", "server", "nothing to get one with"), ("info", "docker", "no engine answers")],
+    );
+    assert!(!project.path().join(".streamproof/n1").exists(), "something was made");
+}

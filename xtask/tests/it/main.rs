@@ -13,4 +13,5 @@ mod proof;
 mod recipe;
 mod sources;
 mod tidy;
+mod transcripts;
 mod volume;

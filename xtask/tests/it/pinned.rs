@@ -10,7 +10,7 @@ use streamproof::model::version::Version;
 use streamproof::provision::{Allow, Js, bring, inspect};
 use streamproof::server::{PINNED, Scratch};
 
-use crate::recipe::Project;
+use crate::recipe::{Project, docker_answers};
 
 /// The shipped files on a server of that version: the normalised infos of its stream and its consumer.
 async fn shipped(version: &Version) -> (Value, Value) {
@@ -35,18 +35,23 @@ async fn the_shipped_files_give_this_info_by_library_and_by_command() {
     insta::assert_json_snapshot!("info-stream", stream);
     insta::assert_json_snapshot!("info-consumer", consumer);
 
-    let project = Project::new();
-    project.ok(&["up", "--port", "auto"]);
-    let shown = project.json(&["info", "AnotherStream", "--normalized"]);
-    assert_eq!(shown["data"]["stream"], stream);
-    assert_eq!(shown["data"]["consumers"][0], consumer);
-    let text = project.ok(&["info", "AnotherStream", "SomeConsumer", "--normalized"]);
-    assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), consumer, "{text}");
-    let all: Value = serde_json::from_str(&project.ok(&["info", "--normalized"])).unwrap();
-    assert_eq!(all[0], stream);
-    // Killed and started again, it gives the same.
-    project.ok(&["restart", "--kill"]);
-    assert_eq!(project.json(&["info", "AnotherStream", "--normalized"])["data"], shown["data"]);
+    for engine in ["process", "docker"] {
+        if engine == "docker" && !docker_answers() {
+            continue;
+        }
+        let project = Project::on(engine);
+        project.ok(&["up", "--port", "auto"]);
+        let shown = project.json(&["info", "AnotherStream", "--normalized"]);
+        assert_eq!(shown["data"]["stream"], stream, "{engine}");
+        assert_eq!(shown["data"]["consumers"][0], consumer, "{engine}");
+        let text = project.ok(&["info", "AnotherStream", "SomeConsumer", "--normalized"]);
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), consumer, "{text}");
+        let all: Value = serde_json::from_str(&project.ok(&["info", "--normalized"])).unwrap();
+        assert_eq!(all[0], stream);
+        // Killed and started again, it gives the same.
+        project.ok(&["restart", "--kill"]);
+        assert_eq!(project.json(&["info", "AnotherStream", "--normalized"])["data"], shown["data"]);
+    }
 }
 
 #[tokio::test]

@@ -1,2 +1,5 @@
-//! Real servers, both engines, and every way to get one.
+//! Real servers, and every way to get one.
+
+#![expect(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
+
 mod scratch;
