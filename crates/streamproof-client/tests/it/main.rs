@@ -6,6 +6,7 @@ mod batches;
 mod bed;
 mod consumer_faults;
 mod consuming;
+mod examples;
 mod faults;
 mod guarded;
 mod interleavings;
