@@ -6,15 +6,12 @@ use serde_json::Value;
 use streamproof_checker::{
     Cell, Checker, Context, Counts, FaultVerdict, Finding, Invariant, Overall, Verdict,
 };
-use streamproof_model::op::{Call, ConsumerId, Event, FaultKind, NEVER, Op, Ops, Record, StreamId};
+use streamproof_model::op::{Call, Event, FaultKind, NEVER, Op, Ops, Record, StreamId};
 
 use super::past::Past;
 
 /// The name of the defect by which a stream is gone when the power goes while it is changed (`known.rs`).
 const STREAM_LOST: &str = "stream-lost-at-update";
-
-/// The same of a consumer.
-const CONSUMER_LOST: &str = "consumer-lost-at-update";
 
 /// The name of the defect by which a message that a limit removed is back after a crash.
 const EVICTED_RETURNS: &str = "evicted-returns";
@@ -110,14 +107,13 @@ pub(crate) fn worst<'v>(findings: impl IntoIterator<Item = &'v Finding>) -> Cell
     found.chain([Cell::Pass]).max_by_key(rank).unwrap_or(Cell::Pass)
 }
 
-/// What is known of a stream beside the verdict: whether it or a consumer of it was being changed as the power went (nobody but who
+/// What is known of a stream beside the verdict: whether it was being changed as the power went (nobody but who
 /// sees that moment can tell what the server does then from any other loss), and whether limits remove messages from it.
 #[derive(Debug, Default)]
 struct Changing {
     limited: HashSet<StreamId>,
     streams: HashMap<StreamId, String>,
-    consumers: HashMap<ConsumerId, (StreamId, String)>,
-    /// By name: a stream, or `STREAM > CONSUMER`.
+    /// Streams that were being changed, by name.
     names: Vec<String>,
 }
 
@@ -126,9 +122,6 @@ impl Changing {
         match op {
             Op::Event { event: Event::DeclareStream { id, name }, .. } => {
                 self.streams.insert(*id, name.clone());
-            }
-            Op::Event { event: Event::DeclareConsumer { id, stream, name }, .. } => {
-                self.consumers.insert(*id, (*stream, name.clone()));
             }
             Op::Event { event: Event::Config { stream, consumer: None, json, .. }, .. } => {
                 let config: Value = serde_json::from_str(json).unwrap_or_default();
@@ -139,13 +132,6 @@ impl Changing {
             }
             Op::Call { call: Call::UpdateStream { stream, .. }, done: NEVER, .. } => {
                 self.names.extend(self.streams.get(stream).cloned());
-            }
-            Op::Call { call: Call::UpdateConsumer { consumer, .. }, done: NEVER, .. } => {
-                if let Some((stream, name)) = self.consumers.get(consumer)
-                    && let Some(stream) = self.streams.get(stream)
-                {
-                    self.names.push(format!("{stream} > {name}"));
-                }
             }
             _ => {}
         }
@@ -171,10 +157,9 @@ impl Changing {
             if !verdict.findings.iter().any(missing) {
                 continue;
             }
-            let defect = if target.contains(" > ") { CONSUMER_LOST } else { STREAM_LOST };
-            let accepted = is_accepted(defect);
+            let accepted = is_accepted(STREAM_LOST);
             for finding in verdict.findings.iter_mut().filter(|finding| is_of(&finding.target, target)) {
-                finding.known = Some(defect.to_owned());
+                finding.known = Some(STREAM_LOST.to_owned());
                 finding.verdict = if accepted { Cell::Accepted } else { finding.verdict };
             }
         }

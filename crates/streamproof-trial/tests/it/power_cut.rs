@@ -26,8 +26,7 @@ const ALWAYS: &str = "jetstream { store_dir: $STREAMPROOF_STORE\n sync_interval:
 const DEFAULT: &str = "jetstream { store_dir: $STREAMPROOF_STORE }\n";
 
 /// The one defect of the pinned server that power cuts find in such a project; with it a run is accepted, not failed.
-const ACCEPT: &str = "accept = [\n  { name = \"stream-lost-at-update\", reason = \"it is known\" },\n  \
-                      { name = \"consumer-lost-at-update\", reason = \"it is known\" },\n]\n";
+const ACCEPT: &str = "accept = [{ name = \"stream-lost-at-update\", reason = \"it is known\" }]\n";
 
 fn power_cut(dir: &Path, fault: FaultKind, conf: &str, toml: &str, profiles: &[Profile]) -> Outcome {
     let file = dir.join("jetstream.conf");
