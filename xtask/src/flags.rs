@@ -412,6 +412,12 @@ pub(crate) struct BenchFlags {
 
 #[derive(Debug, Args)]
 pub(crate) struct RestartCheckFlags {
+    /// Stop and start the server that is up, your own, and compare all it has before and after; publishes nothing
+    #[arg(long, conflicts_with_all = ["quick", "run_for", "seed", "upgrade_to", "downgrade_to"])]
+    pub(crate) live: bool,
+    /// Restart, upgrade or downgrade a copy of this store and compare all it has; the original is only read
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["live", "quick", "run_for", "seed"])]
+    pub(crate) store: Option<PathBuf>,
     /// Each fault on each stream and not much more, within 10 s on a small project (without it: 30 s)
     #[arg(long)]
     pub(crate) quick: bool,
@@ -421,7 +427,8 @@ pub(crate) struct RestartCheckFlags {
     /// Repeat the run with this seed
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
-    /// Only this fault; repeatable
+    /// Only this fault; repeatable. With --live: stop (by default) or kill; with --store
+    /// also restarts and index-lost
     #[arg(long, value_name = "NAME", value_parser = fault_names())]
     pub(crate) fault: Vec<String>,
     /// Every fault that can be run here, not the default ones only
@@ -433,7 +440,7 @@ pub(crate) struct RestartCheckFlags {
     /// Fail also on what is unprotected or not proven
     #[arg(long)]
     pub(crate) strict: bool,
-    /// A nats-server to use instead of the pinned one
+    /// A nats-server to use instead of the pinned one; with --store, the one that the store is of
     #[arg(long, value_name = "PATH", env = "STREAMPROOF_SERVER_BIN")]
     pub(crate) server_bin: Option<PathBuf>,
     /// Upgrade to this server as one more fault
@@ -448,6 +455,12 @@ pub(crate) struct RestartCheckFlags {
     /// Make the run's folder in this one instead of .streamproof/runs
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
+    /// When the server failed: search so long for the shortest list of operations that fails, for reproduce.md; 0s: not
+    #[arg(long, value_name = "TIME", default_value = "20s")]
+    pub(crate) shrink: String,
+    /// With --live: the server that is meant; any but this project's own is refused
+    #[arg(long, value_name = "URL", env = "STREAMPROOF_SERVER")]
+    pub(crate) server: Option<String>,
 }
 
 /// The faults, as `--fault` takes them.

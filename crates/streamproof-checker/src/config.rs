@@ -214,7 +214,7 @@ impl World<'_> {
                 (state.before.clone(), state.update_in_doubt, state.as_sent)
             }
         };
-        let (Some(Value::Object(before)), Value::Object(after)) = (before, config) else { return };
+        let (Some(Value::Object(before)), Value::Object(_)) = (before, config) else { return };
         if in_doubt {
             return;
         }
@@ -222,19 +222,9 @@ impl World<'_> {
             .findings
             .fault
             .is_some_and(|(kind, _)| matches!(kind, FaultKind::Upgrade | FaultKind::Downgrade));
-        let unset = Value::Null;
-        let mut keys: Vec<&String> = before.keys().chain(after.keys()).collect();
-        keys.sort_unstable();
-        keys.dedup();
-        for key in keys {
-            let one_sided = before.contains_key(key) != after.contains_key(key);
-            if IGNORED.contains(&key.as_str()) || ((other_version || as_sent) && one_sided) {
-                continue;
-            }
-            let (was, is) = (before.get(key).unwrap_or(&unset), after.get(key).unwrap_or(&unset));
-            if !same(was, is) {
-                self.k2_differs(id, consumer, "changed", key, was, is);
-            }
+        let before = Value::Object(before);
+        for (key, was, is) in config_changes(&before, config, other_version || as_sent) {
+            self.k2_differs(id, consumer, "changed", &key, &was, &is);
         }
     }
 
@@ -293,6 +283,29 @@ impl World<'_> {
             self.violation(Invariant::K4, id, "not in line", None, || what.clone());
         }
     }
+}
+
+/// The fields of two configurations that do not mean the same to the server, with both values; `one_sided`: a field that only
+/// one of them has is no difference (another version knows it, or fills it in).
+#[must_use]
+pub fn config_changes(before: &Value, after: &Value, one_sided: bool) -> Vec<(String, Value, Value)> {
+    let (Value::Object(before), Value::Object(after)) = (before, after) else { return Vec::new() };
+    let unset = Value::Null;
+    let mut keys: Vec<&String> = before.keys().chain(after.keys()).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    let mut changes = Vec::new();
+    for key in keys {
+        let is_one_sided = before.contains_key(key) != after.contains_key(key);
+        if IGNORED.contains(&key.as_str()) || (one_sided && is_one_sided) {
+            continue;
+        }
+        let (was, is) = (before.get(key).unwrap_or(&unset), after.get(key).unwrap_or(&unset));
+        if !same(was, is) {
+            changes.push((key.clone(), was.clone(), is.clone()));
+        }
+    }
+    changes
 }
 
 /// Fields that the server overwrites: `mirror_direct` follows the origin's `allow_direct`; `pause_until` of a

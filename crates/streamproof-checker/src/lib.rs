@@ -28,8 +28,10 @@ mod state;
 mod stream;
 mod verdict;
 mod version;
+pub mod weigh;
 mod world;
 
+pub use config::config_changes;
 pub use context::{Accept, Context, SyncInterval};
 pub use merge::{Run, controls, merge};
 pub use verdict::{

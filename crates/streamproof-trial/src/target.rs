@@ -19,7 +19,7 @@ pub struct NotProven {
 }
 
 /// A stream, bucket or mirror, with its consumers.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     /// Stream, kv or object.
     pub kind: Kind,
@@ -36,7 +36,7 @@ pub struct Target {
 }
 
 /// A durable consumer.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Consumer {
     /// Its name.
     pub name: String,
@@ -72,7 +72,7 @@ pub enum AckPolicy {
 }
 
 /// What a stream's configuration allows, read once.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rules {
     /// Subjects that it takes.
     pub subjects: Vec<String>,

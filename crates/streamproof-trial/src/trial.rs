@@ -269,7 +269,7 @@ pub fn search(
     {
         notes.push(NotProven { what: "power cut".to_owned(), why });
     }
-    let (archive, id) = Archive::create(&options.runs, &run_id(began_ns, options.seed))
+    let (archive, id) = Archive::create(&options.runs, &run_id(began_ns, &options.seed.to_string()))
         .map_err(io("create", &options.runs))?;
     let mut record = Record {
         format: Record::FORMAT,
@@ -457,7 +457,7 @@ fn note(note: &NotProven) -> streamproof_checker::NotProven {
     streamproof_checker::NotProven { what: note.what.clone(), why: note.why.clone() }
 }
 
-fn scratch(options: &Options, disk: Option<&SmallDisk>) -> Result<Scratch, TrialError> {
+pub(crate) fn scratch(options: &Options, disk: Option<&SmallDisk>) -> Result<Scratch, TrialError> {
     let mut builder = builder(options);
     if let Some(disk) = disk {
         builder = builder.store_dir(disk.store_dir());
@@ -465,7 +465,7 @@ fn scratch(options: &Options, disk: Option<&SmallDisk>) -> Result<Scratch, Trial
     builder.start().map_err(TrialError::Server)
 }
 
-fn builder(options: &Options) -> Builder {
+pub(crate) fn builder(options: &Options) -> Builder {
     let mut builder = Scratch::builder()
         .binary(options.binary.clone())
         .credentials(options.credentials.clone())
@@ -478,7 +478,11 @@ fn builder(options: &Options) -> Builder {
     builder
 }
 
-fn login(credentials: &Credentials) -> Result<Login, TrialError> {
+/// How a trial logs in.
+///
+/// # Errors
+/// [`TrialError::Login`]: in a way that it does not know.
+pub fn login(credentials: &Credentials) -> Result<Login, TrialError> {
     Ok(match credentials {
         Credentials::None => Login::default(),
         Credentials::UserPassword { user, password } => {
@@ -490,10 +494,10 @@ fn login(credentials: &Credentials) -> Result<Login, TrialError> {
 }
 
 /// `20261124-131502-<seed>`: sorts by time, and the seed is what one wants to copy.
-fn run_id(began_ns: i64, seed: u64) -> String {
+pub(crate) fn run_id(began_ns: i64, end: &str) -> String {
     let time = jiff::Timestamp::from_nanosecond(i128::from(began_ns)).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
     let digits: String = time.to_string().chars().take(19).filter(char::is_ascii_digit).collect();
-    format!("{}-{}-{seed}", &digits[..8.min(digits.len())], digits.get(8..).unwrap_or_default())
+    format!("{}-{}-{end}", &digits[..8.min(digits.len())], digits.get(8..).unwrap_or_default())
 }
 
 fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> TrialError {

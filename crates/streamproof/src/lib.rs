@@ -10,10 +10,15 @@ pub use streamproof_server as server;
 pub use streamproof_trial as trial;
 
 pub mod bench;
+pub mod check;
 pub mod checkup;
 pub mod connect;
 pub mod folder;
 pub mod home;
+pub mod live;
 pub mod monitoring;
 pub mod proof;
 pub mod store;
+pub mod store_check;
+
+pub use check::{Checked, restart_check};

@@ -15,6 +15,9 @@ use streamproof_model::version::Version;
 use streamproof_server::acquire::Binary;
 use streamproof_server::{ServerError, Wanted, acquire};
 use streamproof_trial::Profile;
+use streamproof_trial::picture::proof::{self as pictures, Proof};
+use streamproof_trial::reproduce::{Reproduced, reproduce};
+use streamproof_trial::store::StoreError;
 use streamproof_trial::trial::{self, Length, Options, Outcome, Progress, TrialError};
 use thiserror::Error;
 
@@ -60,6 +63,9 @@ pub enum ProofError {
     /// The run.
     #[error(transparent)]
     Trial(#[from] TrialError),
+    /// A copy of a store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// No such run.
     #[error("there is no run {name:?} in {}", .runs.display())]
     NoRun {
@@ -86,6 +92,7 @@ impl Failure for ProofError {
         match self {
             ProofError::Home(error) => error.code(),
             ProofError::Trial(error) => error.code(),
+            ProofError::Store(error) => error.code(),
             ProofError::NoRun { .. } => Code::InvalidHistory,
             ProofError::NoServer(_) => Code::Usage,
             ProofError::Sync { .. } => Code::InvalidConfig,
@@ -96,6 +103,7 @@ impl Failure for ProofError {
         match self {
             ProofError::Home(error) => error.help(),
             ProofError::Trial(error) => error.help(),
+            ProofError::Store(error) => error.help(),
             ProofError::NoRun { runs, .. } => Some(format!("ls {}", runs.display())),
             ProofError::NoServer(_) => None,
             ProofError::Sync { sync } => Some(format!(
@@ -136,6 +144,31 @@ impl Home {
         cancel: &AtomicBool,
         progress: impl FnMut(Progress),
     ) -> Result<Outcome, ProofError> {
+        let (options, project) = self.options(project, request)?;
+        Ok(trial::run(&options, &project, cancel, progress)?)
+    }
+
+    /// Makes the worst failures of a run as short as they can be, within `budget`, and writes them down in its folder as a report
+    /// that could be filed.
+    ///
+    /// # Errors
+    /// [`ProofError`]: no server, or a folder that cannot be written.
+    pub fn reproduce(
+        &self,
+        project: &Project,
+        request: &Request,
+        outcome: &Outcome,
+        budget: Duration,
+        cancel: &AtomicBool,
+        progress: impl FnMut(&str, u32),
+    ) -> Result<Reproduced, ProofError> {
+        let (options, project) = self.options(project, request)?;
+        let write = |source| TrialError::Io { action: "write in", path: outcome.folder.clone(), source };
+        Ok(reproduce(&options, &project, outcome, budget, cancel, progress).map_err(write)?)
+    }
+
+    /// What a run is asked, and the project as it is judged.
+    fn options(&self, project: &Project, request: &Request) -> Result<(Options, Project), ProofError> {
         self.folder.make_state_dir().map_err(HomeError::from)?;
         let (wanted, project, server_conf) = self.judged(project)?;
         let binary = acquire(&wanted, &self.sources(request.server_bin.as_deref()))
@@ -159,7 +192,7 @@ impl Home {
             runs: request.out.clone().unwrap_or_else(|| self.runs()),
             profiles: request.profiles.clone(),
         };
-        Ok(trial::run(&options, &project, cancel, progress)?)
+        Ok((options, project))
     }
 
     /// The server that is judged: of the version that `streamproof.toml` asks for, else of the one that the files were exported
@@ -225,6 +258,30 @@ impl Home {
         Ok(trial::judge_again(&self.runs().join(name))?)
     }
 
+    /// Judges a stored run of pictures again (`--live`, `--store`); `None` where that is no such run.
+    ///
+    /// # Errors
+    /// [`ProofError::Trial`]: pictures that cannot be read.
+    pub fn report_pictures(&self, run: &str) -> Result<Option<Proof>, ProofError> {
+        let mut named: Vec<PathBuf> = std::fs::read_dir(self.runs())
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter(|entry| entry.path().join("run.json").is_file() || pictures::is_one(&entry.path()))
+            .filter(|entry| {
+                entry.file_name().to_str().is_some_and(|name| run == "last" || name.ends_with(run))
+            })
+            .map(|entry| entry.path())
+            .collect();
+        named.sort();
+        let given = Some(PathBuf::from(run)).filter(|path| pictures::is_one(path));
+        let Some(folder) = given.or(named.pop()).filter(|path| pictures::is_one(path)) else {
+            return Ok(None);
+        };
+        let read = |source| TrialError::Io { action: "read the pictures in", path: folder.clone(), source };
+        Ok(Some(pictures::judge(&folder).map_err(read)?))
+    }
+
     /// Where runs are kept.
     #[must_use]
     pub fn runs(&self) -> PathBuf {
@@ -232,7 +289,7 @@ impl Home {
     }
 
     /// A nats-server by version or by path.
-    fn server(&self, text: &str) -> Result<Binary, ProofError> {
+    pub(crate) fn server(&self, text: &str) -> Result<Binary, ProofError> {
         let found = match text.trim_start_matches('v').parse::<Version>() {
             Ok(version) => acquire(&Wanted::exactly(version), &self.sources(None)),
             Err(_) if Path::new(text).is_file() => {

@@ -10,6 +10,7 @@ mod init;
 mod lifecycle;
 mod look;
 mod messages;
+mod pictures;
 mod proof;
 mod session;
 mod validate;

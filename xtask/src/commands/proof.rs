@@ -5,20 +5,30 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use serde_json::json;
+use streamproof::checker::Overall;
 use streamproof::model::duration;
 use streamproof::model::failure::Code;
 use streamproof::model::op::{FaultKind, Level};
 use streamproof::proof::{self, Request};
 use streamproof::trial::Profile;
 use streamproof::trial::report::terminal::{self, Screen};
+use streamproof::trial::reproduce::Reproduced;
 use streamproof::trial::trial::Outcome;
 
+use super::pictures;
 use super::session::Session;
 use crate::flags::{ReportFlags, RestartCheckFlags};
 use crate::output::Done;
 use crate::problem::Problem;
 
 pub(crate) fn restart_check(session: &Session<'_>, flags: &RestartCheckFlags) -> Result<Done, Problem> {
+    if flags.live {
+        return pictures::live(session, flags);
+    }
+    if let Some(store) = &flags.store {
+        return pictures::store(session, flags, store);
+    }
     let project = session.load()?;
     let request = Request {
         seed: flags.seed,
@@ -38,6 +48,7 @@ pub(crate) fn restart_check(session: &Session<'_>, flags: &RestartCheckFlags) ->
             .filter(|profile| flags.profile.iter().any(|name| name == profile.name()))
             .collect(),
     };
+    let budget = if flags.shrink == "0s" { Duration::ZERO } else { time(&flags.shrink)? };
     let cancel = cancelled_by_ctrl_c()?;
     session.out.doing("the controls: damage done on purpose must be found");
     let outcome = session
@@ -51,10 +62,45 @@ pub(crate) fn restart_check(session: &Session<'_>, flags: &RestartCheckFlags) ->
             ));
         })
         .map_err(Problem::of)?;
-    Ok(done(session, &outcome))
+    let mut answer = done(session, &outcome);
+    if outcome.verdict.verdict == Overall::Fail && !budget.is_zero() {
+        let reproduced = session
+            .home
+            .reproduce(&project, &request, &outcome, budget, &cancel, |what, tries| {
+                session.out.doing(&format!("making it short: {what}: {tries} tries"));
+            })
+            .map_err(Problem::of)?;
+        told(&mut answer, &reproduced);
+    }
+    Ok(answer)
+}
+
+/// What became of the failures, at the end of the answer.
+fn told(answer: &mut Done, reproduced: &Reproduced) {
+    for short in &reproduced.shortest {
+        answer.text.push_str(&format!(
+            "\nshortest form of {}: {} of {} operations{}; it failed {} of 3 times again\n",
+            short.title,
+            short.operations,
+            short.operations_before,
+            if short.minimal { "" } else { ", more could perhaps be left out" },
+            short.again
+        ));
+    }
+    for why in &reproduced.not {
+        answer.text.push_str(&format!("\nnot made short: {why}\n"));
+    }
+    if let Some(path) = &reproduced.path {
+        answer.text.push_str(&format!("a report that could be filed: {}\n", short(path)));
+    }
+    answer.data["reproduce"] = json!(reproduced.path);
+    answer.data["shortest"] = json!(reproduced.shortest);
 }
 
 pub(crate) fn report(session: &Session<'_>, flags: &ReportFlags) -> Result<Done, Problem> {
+    if let Some(proof) = session.home.report_pictures(&flags.run).map_err(Problem::of)? {
+        return pictures::done(&proof);
+    }
     let outcome = session.home.report(&flags.run).map_err(Problem::of)?;
     Ok(done(session, &outcome))
 }
@@ -72,7 +118,7 @@ fn done(session: &Session<'_>, outcome: &Outcome) -> Done {
 }
 
 /// A path as it is best shown from here.
-fn short(path: &Path) -> String {
+pub(super) fn short(path: &Path) -> String {
     let here = std::env::current_dir().and_then(std::fs::canonicalize).unwrap_or_default();
     path.strip_prefix(&here).unwrap_or(path).display().to_string()
 }
@@ -85,7 +131,7 @@ fn time(text: &str) -> Result<Duration, Problem> {
 }
 
 /// Set at Ctrl-C: the run ends what it is at, stops its server and keeps what it recorded.
-fn cancelled_by_ctrl_c() -> Result<Arc<AtomicBool>, Problem> {
+pub(super) fn cancelled_by_ctrl_c() -> Result<Arc<AtomicBool>, Problem> {
     let cancel = Arc::new(AtomicBool::new(false));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

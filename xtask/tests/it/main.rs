@@ -8,6 +8,7 @@ mod doctor;
 mod elsewhere;
 mod help;
 mod import;
+mod pictures;
 mod pinned;
 mod proof;
 mod recipe;

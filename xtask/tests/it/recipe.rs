@@ -174,7 +174,15 @@ fn walk_the_recipe(project: &Project) -> String {
     for part in ["AnotherStream", "SomeConsumer", "1.blk", "meta.inf"] {
         assert!(files.contains(part), "{part}: {files}");
     }
-    // 10 to 12: stop, start, and everything is as it was.
+    // 10 to 12 in one: stop, start, and everything is as it was, every message compared.
+    let live = project.json(&["restart-check", "--live"]);
+    assert_eq!((live["exit"].as_u64(), &live["data"]["verdict"]), (Some(0), &Value::from("pass")), "{live}");
+    assert_eq!(live["data"]["restarts_verified"], 1);
+    assert_eq!(live["data"]["counts"]["read_back"], 5);
+    assert_eq!(live["data"]["faults"][0]["target"], "AnotherStream");
+    assert!(live["warnings"][0].as_str().unwrap().contains("restarts your live server"), "{live}");
+    assert_eq!(project.ok(&["env"]).trim(), format!("export NATS_URL={}", url.trim()), "it is up again");
+    // And by hand.
     project.ok(&["down"]);
     assert_eq!(project.run(&["status"]).status.code(), Some(3));
     assert_eq!(project.ok(&["up"]), url, "the port is remembered");
@@ -185,6 +193,11 @@ fn walk_the_recipe(project: &Project) -> String {
     let consumer = project.json(&["info", "AnotherStream", "SomeConsumer"]);
     assert_eq!(consumer["data"]["consumer"]["ack_floor"]["stream_seq"], 2);
     // The same after a SIGKILL.
+    let live = project.json(&["restart-check", "--live", "--fault", "kill"]);
+    assert_eq!(
+        (&live["data"]["verdict"], &live["data"]["faults"][0]["fault"]),
+        (&"pass".into(), &"kill".into())
+    );
     let killed = project.json(&["restart", "--kill"]);
     assert_ne!(killed["data"]["pid_before"], killed["data"]["pid"]);
     let rest = project.ok(&["consume", "AnotherStream", "SomeConsumer"]);

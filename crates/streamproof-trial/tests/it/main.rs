@@ -3,11 +3,14 @@
 #![expect(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
 
 mod cases;
+mod live;
 #[cfg(target_os = "linux")]
 mod power_cut;
 mod report;
+mod reproduce;
 #[path = "../../examples/shipped/mod.rs"]
 mod shipped;
+mod store;
 mod track_record;
 mod trial;
 mod watch;
