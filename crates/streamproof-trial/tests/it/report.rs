@@ -337,6 +337,8 @@ fn a_pull_request_gets_the_matrix_and_no_markup_from_outside() {
             assert!(!text.chars().any(|letter| letter.is_control() && letter != '\n'), "{text:?}");
             let rows: Vec<&str> = text.lines().filter(|line| line.starts_with("| ")).collect();
             assert_eq!(rows.len(), 2, "one row for the stream, whatever its name: {rows:?}");
+            let cells = rows.iter().map(|row| row.replace("\\|", "").matches('|').count());
+            assert!(cells.clone().all(|count| count == 3), "{rows:?}");
         } else {
             insta::assert_snapshot!(format!("markdown-{name}"), text);
         }

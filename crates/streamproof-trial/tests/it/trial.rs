@@ -119,6 +119,27 @@ fn what_cannot_be_run_is_said_and_never_a_pass() {
 }
 
 #[test]
+fn the_command_that_repeats_a_run_asks_for_the_same() {
+    use streamproof_model::op::Level;
+    use streamproof_server::Source;
+    use streamproof_trial::report::repeat::command;
+
+    let mut asked = options(Path::new("runs"), &[FaultKind::Stop, FaultKind::Upgrade]);
+    let plain = "cargo xtask restart-check --seed 11 --quick --fault stop --fault upgrade";
+    assert_eq!(command(&asked), plain);
+    asked.strict = true;
+    asked.survive = Some([Level::Restart, Level::HostCrash].into());
+    asked.upgrade_to = Some(asked.binary.clone());
+    asked.binary.source = Source::Explicit;
+    asked.binary.path = PathBuf::from("/opt/it's here/nats-server");
+    let rest =
+        "--survive restart --survive host-crash --strict --server-bin '/opt/it'\\''s here/nats-server'";
+    assert_eq!(command(&asked), format!("{plain} {rest} --upgrade-to {PINNED}"));
+    asked.length = Length::For(std::time::Duration::from_secs(600));
+    assert!(command(&asked).contains(" --for 600s "), "{}", command(&asked));
+}
+
+#[test]
 fn a_cancelled_run_says_so_and_keeps_what_it_recorded() {
     let folder = tempfile::tempdir().unwrap();
     let cancel = AtomicBool::new(false);
