@@ -397,6 +397,12 @@ pub(crate) struct BenchFlags {
     /// Measure the server that is up
     #[arg(long, conflicts_with_all = ["sync", "config", "server", "context"])]
     pub(crate) live: bool,
+    /// The price list: what each setting of durability costs, and what a host crash takes under it. Takes minutes
+    #[arg(long, conflicts_with_all = ["measures", "peer", "sync", "config", "live", "server", "context", "compare"])]
+    pub(crate) durability: bool,
+    /// Draw the price list into this file (SVG)
+    #[arg(long, value_name = "FILE", requires = "durability")]
+    pub(crate) plot: Option<PathBuf>,
     /// Save the report
     #[arg(long, value_name = "FILE")]
     pub(crate) save: Option<PathBuf>,

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use async_nats::Client;
 use async_nats::jetstream::consumer::{self, AckPolicy};
-use async_nats::jetstream::stream::{Config, State, StorageType};
+use async_nats::jetstream::stream::{Config, PersistenceMode, State, StorageType};
 use async_nats::jetstream::{self, Context};
 
 use crate::error::BenchError;
@@ -31,7 +31,7 @@ pub(crate) struct Bed {
 
 impl Bed {
     /// Names a stream that does not exist yet; [`Bed::empty`] makes it.
-    pub(crate) fn new(client: Client) -> Self {
+    pub(crate) fn new(client: Client, persist_async: bool) -> Self {
         // An inbox is `_INBOX.<unique>`: its second half is a name that nobody else has.
         let inbox = client.new_inbox();
         let unique = inbox.rsplit('.').next().unwrap_or_default();
@@ -43,6 +43,7 @@ impl Bed {
             subjects: vec![subject.clone()],
             storage: StorageType::File,
             allow_batch_publish: fast,
+            persist_mode: persist_async.then_some(PersistenceMode::Async),
             ..Config::default()
         };
         Bed { js: jetstream::new(client), stream, subject, fast, config }

@@ -79,6 +79,12 @@ pub enum BenchError {
         /// The system's answer.
         reason: String,
     },
+    /// The crash states could not be made or looked at.
+    #[error("crash states: {reason}")]
+    CrashStates {
+        /// Why.
+        reason: String,
+    },
     /// It was told to stop.
     #[error("interrupted")]
     Interrupted,
@@ -95,6 +101,7 @@ impl Failure for BenchError {
             BenchError::NoPeer { .. } => Code::ToolMissing,
             BenchError::Peer { .. } => Code::ToolFailed,
             BenchError::Io { .. } => Code::Io,
+            BenchError::CrashStates { .. } => Code::ToolFailed,
             BenchError::Interrupted => Code::Interrupted,
         }
     }

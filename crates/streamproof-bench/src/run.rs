@@ -76,7 +76,7 @@ async fn measure_all(
     let mut run = Run {
         target,
         progress: progress.clone(),
-        bed: Bed::new(client),
+        bed: Bed::new(client, settings.persist_async),
         work_dir: &settings.work_dir,
         measure: Measure::PublishAck,
     };

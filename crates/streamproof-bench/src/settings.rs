@@ -76,6 +76,8 @@ pub struct Settings {
     pub rate_per_second: u64,
     /// How long end to end is measured in each round.
     pub end_to_end_seconds: u64,
+    /// Measure on a stream with `persist_mode: async` (nats-server 2.12).
+    pub persist_async: bool,
     /// The `nats` CLI to measure beside it.
     pub peer: Option<PathBuf>,
     /// A folder for what the peer writes.

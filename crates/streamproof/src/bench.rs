@@ -1,11 +1,15 @@
 //! Where to measure: a server of its own below the project's `.streamproof/`, on the same disk as the real one; or any other.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
+pub use streamproof_bench::price::{Extent, PriceList};
+use streamproof_bench::price::{Price, Setting};
 pub use streamproof_bench::*;
 use streamproof_model::failure::{Code, Failure};
 use streamproof_model::project::Project;
-use streamproof_server::{Scratch, ServerError, Wanted, acquire};
+use streamproof_server::scratch::Builder;
+use streamproof_server::{Scratch, ServerError, Version, Wanted, acquire};
 use thiserror::Error;
 
 use crate::connect::{Connect, ConnectError};
@@ -17,6 +21,8 @@ use crate::home::{Home, HomeError};
 pub enum Config {
     /// nats-server's defaults, but for this `sync_interval` if one is given: `always`, `10s`, `100ms`.
     Sync(Option<String>),
+    /// nats-server's defaults, but for these keys of the `jetstream` block.
+    Keys(String),
     /// The project's `nats-config/jetstream.conf`.
     Project,
 }
@@ -46,6 +52,9 @@ pub enum HostError {
     /// A folder.
     #[error(transparent)]
     Folder(#[from] FolderError),
+    /// The measurement.
+    #[error(transparent)]
+    Bench(#[from] BenchError),
     /// A JetStream domain, which the measurements do not know.
     #[error("a server behind a JetStream domain cannot be measured")]
     Domain,
@@ -58,6 +67,7 @@ impl Failure for HostError {
             HostError::Server(e) => e.code(),
             HostError::Connect(e) => e.code(),
             HostError::Folder(e) => e.code(),
+            HostError::Bench(e) => e.code(),
             HostError::Domain => Code::Unsupported,
         }
     }
@@ -68,6 +78,7 @@ impl Failure for HostError {
             HostError::Server(e) => e.help(),
             HostError::Connect(e) => e.help(),
             HostError::Folder(e) => e.help(),
+            HostError::Bench(e) => e.help(),
             HostError::Domain => None,
         }
     }
@@ -80,27 +91,21 @@ impl Host {
     /// [`HostError`].
     pub fn start(home: &Home, project: &Project, config: &Config) -> Result<Host, HostError> {
         let work_dir = make_work_dir(home)?;
-        let wanted = match &project.settings.version {
-            Some(version) => Wanted::exactly(version.clone()),
-            None => Wanted::pinned(),
-        };
-        let binary = acquire(&wanted, &home.sources(None)).map_err(ServerError::from)?;
-        let builder = Scratch::builder().binary(binary).store_dir(work_dir.join("store"));
-        let (builder, about) = match config {
-            Config::Sync(None) => (builder, "nats-server's defaults (sync_interval: 2m)".to_owned()),
-            Config::Sync(Some(sync)) => {
-                let line = format!("sync_interval: {sync}");
-                (builder.jetstream(&line), line)
-            }
-            Config::Project => {
-                let file = home.folder.config_dir().join("jetstream.conf");
-                let credentials = home.credentials(project)?;
-                (builder.config_file(file).credentials(credentials), "nats-config/jetstream.conf".to_owned())
-            }
-        };
-        let scratch = builder.start()?;
+        let (builder, about) = builder(home, project, config)?;
+        Host::of(home, project, config, builder, about, work_dir)
+    }
+
+    fn of(
+        home: &Home,
+        project: &Project,
+        config: &Config,
+        builder: Builder,
+        about: String,
+        work_dir: PathBuf,
+    ) -> Result<Host, HostError> {
+        let scratch = builder.store_dir(work_dir.join("store")).start()?;
         let connect = match config {
-            Config::Sync(_) => Connect::to(scratch.url()),
+            Config::Sync(_) | Config::Keys(_) => Connect::to(scratch.url()),
             Config::Project => home.connect_at(scratch.url(), project)?,
         };
         let target = target(&connect, scratch.pid(), about)?;
@@ -123,6 +128,64 @@ impl Drop for Host {
         drop(self.scratch.take());
         _ = std::fs::remove_dir_all(&self.work_dir);
     }
+}
+
+/// What each setting of durability costs and loses: the settings of the list, and the project's own. The caller holds the
+/// project's lock.
+///
+/// # Errors
+/// [`HostError`].
+pub fn price_list(
+    home: &Home,
+    project: &Project,
+    extent: Extent,
+    progress: &Arc<Progress>,
+) -> Result<PriceList, HostError> {
+    let no_crash_states = if extent.crash_states { loss::available().err() } else { None };
+    let extent = Extent { crash_states: extent.crash_states && no_crash_states.is_none(), ..extent };
+    let (mut prices, mut server) = (Vec::new(), None);
+    for setting in Setting::all() {
+        let config = setting.jetstream.clone().map_or(Config::Project, Config::Keys);
+        let (builder, _) = builder(home, project, &config)?;
+        let host = Host::start(home, project, &config)?;
+        if setting.persist_async && !has_async_persistence(&host) {
+            continue;
+        }
+        let measured = Price::measure(&setting, &host.target, &builder, extent, &host.work_dir, progress)?;
+        prices.push(measured.0);
+        server = Some(measured.1);
+    }
+    let Extent { size_bytes, window, rounds, .. } = extent;
+    let server = server.ok_or(BenchError::Interrupted)?;
+    Ok(PriceList { server, size_bytes, window, rounds, no_crash_states, prices })
+}
+
+/// nats-server 2.12.
+fn has_async_persistence(host: &Host) -> bool {
+    let version = host.scratch.as_ref().map(|scratch| scratch.binary().version.clone());
+    version.is_some_and(|version| version >= Version::new(2, 12, 0))
+}
+
+fn builder(home: &Home, project: &Project, config: &Config) -> Result<(Builder, String), HostError> {
+    let wanted = match &project.settings.version {
+        Some(version) => Wanted::exactly(version.clone()),
+        None => Wanted::pinned(),
+    };
+    let binary = acquire(&wanted, &home.sources(None)).map_err(ServerError::from)?;
+    let builder = Scratch::builder().binary(binary);
+    Ok(match config {
+        Config::Sync(None) => (builder, "nats-server's defaults (sync_interval: 2m)".to_owned()),
+        Config::Sync(Some(sync)) => {
+            let line = format!("sync_interval: {sync}");
+            (builder.jetstream(&line), line)
+        }
+        Config::Keys(keys) => (builder.jetstream(keys), keys.clone()),
+        Config::Project => {
+            let file = home.folder.config_dir().join("jetstream.conf");
+            let credentials = home.credentials(project)?;
+            (builder.config_file(file).credentials(credentials), "nats-config/jetstream.conf".to_owned())
+        }
+    })
 }
 
 fn target(connect: &Connect, server_pid: Option<u32>, about: String) -> Result<Target, HostError> {

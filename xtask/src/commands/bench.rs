@@ -17,6 +17,8 @@ use crate::flags::BenchFlags;
 use crate::output::{Done, Out, Role, columns};
 use crate::problem::Problem;
 
+mod durability;
+
 /// How often the progress is drawn.
 const DRAW_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -25,6 +27,9 @@ pub(crate) fn run(session: &Session<'_>, flags: &BenchFlags) -> Result<Done, Pro
     let project = session.load()?;
     let _lock = session.home.lock().map_err(Problem::of)?;
     session.out.doing("starting");
+    if flags.durability {
+        return durability::run(session, flags, &project);
+    }
     let named = flags.server.server.is_some() || flags.server.context.is_some();
     let host = if flags.live || named {
         let reached = session.reach(&flags.server, &project)?;
@@ -35,12 +40,12 @@ pub(crate) fn run(session: &Session<'_>, flags: &BenchFlags) -> Result<Done, Pro
         Host::start(&session.home, &project, &config)
     };
     let host = host.map_err(Problem::of)?;
-    let report = watched(session.out, &settings(flags, &host), &host)?;
+    let settings = settings(flags, &host);
+    let report =
+        watched(session.out, |progress| measure(&settings, &host.target, progress).map_err(Problem::of))?;
     drop(host);
     if let Some(file) = &flags.save {
-        let text = serde_json::to_string_pretty(&report).unwrap_or_default();
-        std::fs::write(file, text + "\n")
-            .map_err(|e| Problem::new(Code::Io, format!("cannot write {}: {e}", file.display())))?;
+        write(file, &(serde_json::to_string_pretty(&report).unwrap_or_default() + "\n"))?;
     }
     let compared = earlier.as_ref().map(|earlier| {
         if earlier.server.version != report.server.version || earlier.server.about != report.server.about {
@@ -71,20 +76,24 @@ fn settings(flags: &BenchFlags, host: &Host) -> Settings {
         rounds: flags.rounds,
         rate_per_second: flags.rate,
         end_to_end_seconds: flags.seconds,
+        persist_async: false,
         peer: flags.peer.then(|| flags.nats.clone()),
         work_dir: host.work_dir.clone(),
     }
 }
 
 /// Measures on a thread of its own, draws how far it is, and ends it on Ctrl-C.
-fn watched(out: &Out, settings: &Settings, host: &Host) -> Result<Report, Problem> {
+fn watched<T: Send>(
+    out: &Out,
+    measure: impl FnOnce(&Arc<Progress>) -> Result<T, Problem> + Send,
+) -> Result<T, Problem> {
     let progress = Arc::new(Progress::default());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|e| Problem::new(Code::Internal, format!("no runtime: {e}")))?;
     std::thread::scope(|scope| {
-        let measuring = scope.spawn(|| measure(settings, &host.target, &progress));
+        let measuring = scope.spawn(|| measure(&progress));
         runtime.block_on(async {
             let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
             let mut told = false;
@@ -100,9 +109,7 @@ fn watched(out: &Out, settings: &Settings, host: &Host) -> Result<Report, Proble
                 out.progress(&now.doing, now.done, now.of);
             }
         });
-        let measured =
-            measuring.join().map_err(|_| Problem::new(Code::Internal, "the measurement panicked"))?;
-        measured.map_err(Problem::of)
+        measuring.join().map_err(|_| Problem::new(Code::Internal, "the measurement panicked"))?
     })
 }
 
@@ -129,6 +136,11 @@ pub(crate) fn in_release(out: &Out, flags: &BenchFlags) -> Result<Option<u8>, Pr
     })?;
     let ended = status.code().and_then(|code| u8::try_from(code).ok());
     Ok(Some(ended.unwrap_or(Exit::Interrupted.status())))
+}
+
+fn write(file: &Path, text: &str) -> Result<(), Problem> {
+    std::fs::write(file, text)
+        .map_err(|e| Problem::new(Code::Io, format!("cannot write {}: {e}", file.display())))
 }
 
 fn build() -> &'static str {

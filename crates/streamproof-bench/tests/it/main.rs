@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use async_nats::ConnectOptions;
 use async_nats::jetstream;
+use streamproof_bench::price::{Extent, Price, Setting};
 use streamproof_bench::{BenchError, Measure, Progress, Report, Settings, Target, run};
 use streamproof_server::Scratch;
 
@@ -31,6 +32,7 @@ fn settings(measures: &[Measure], work_dir: &Path) -> Settings {
         rounds: 2,
         rate_per_second: 500,
         end_to_end_seconds: 1,
+        persist_async: false,
         peer: None,
         work_dir: work_dir.to_owned(),
     }
@@ -151,4 +153,58 @@ fn the_peer_is_measured_in_turn_and_counted_too() {
         }
     }
     assert_eq!(streams(&server), 0);
+}
+
+/// Why crash states cannot be made here; without them a test says so, unless they are required.
+fn no_crash_states() -> Option<String> {
+    let reason = streamproof_bench::loss::available().err()?;
+    let required = std::env::var("STREAMPROOF_REQUIRE").unwrap_or_default();
+    assert!(!required.split(',').any(|r| r == "fuse"), "{reason}");
+    Some(reason)
+}
+
+/// The two ends of the price list: nothing is synced, and each message is.
+#[test]
+fn what_is_paid_is_what_is_kept() {
+    let missing = no_crash_states();
+    if let Some(reason) = &missing {
+        eprintln!("skipped: the crash states: {reason}");
+    }
+    let crash_states = missing.is_none();
+    let dir = tempfile::tempdir().unwrap();
+    for (keys, slow) in [("", false), ("sync_interval: always", true)] {
+        let builder = Scratch::builder().jetstream(keys);
+        let server = builder.clone().start().unwrap();
+        let setting = Setting {
+            name: keys.to_owned(),
+            jetstream: Some(keys.to_owned()),
+            persist_async: false,
+            by_definition: String::new(),
+            recorded: Duration::from_secs(1),
+            slow,
+        };
+        let extent = Extent { msgs: 2_000, size_bytes: 64, window: 100, rounds: 1, crash_states };
+        let target = target(&server);
+        let (price, _) =
+            Price::measure(&setting, &target, &builder, extent, dir.path(), &Arc::default()).unwrap();
+        assert!(price.counted && price.msgs_per_s > 0.0 && price.alone_msgs_per_s > 0.0, "{price:?}");
+        let Some(worst) = price.worst else { continue };
+        assert!(worst.states > 0 && worst.acked > 100, "{worst:?}");
+        if slow {
+            assert_eq!((worst.lost, worst.stream_gone), (0, false), "{worst:?}");
+        } else {
+            // All but what was there when the recording began.
+            assert_eq!((worst.acked - worst.lost, worst.stream_gone), (100, false), "{worst:?}");
+        }
+    }
+}
+
+#[test]
+fn a_stream_that_persists_asynchronously_is_measured_and_counted() {
+    let server = Scratch::new().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let mut settings = settings(&[Measure::PublishAck], dir.path());
+    settings.persist_async = true;
+    let report = run(&settings, &target(&server), &Arc::default()).unwrap();
+    assert!(report.counted(), "{:?}", report.measures[0].miscounts);
 }
