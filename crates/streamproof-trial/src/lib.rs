@@ -14,6 +14,7 @@ pub mod live;
 pub mod nemesis;
 pub mod picture;
 pub mod power_cut;
+pub mod price;
 pub mod readback;
 pub mod recorder;
 pub mod report;

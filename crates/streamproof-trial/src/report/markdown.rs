@@ -7,6 +7,7 @@ use streamproof_model::op::FaultKind;
 
 use super::scene::Mark;
 use super::{Report, words};
+use crate::price;
 
 /// So many findings are told; the page has them all.
 const FINDINGS_MAX: usize = 10;
@@ -42,6 +43,9 @@ pub fn render(report: &Report) -> String {
         line(&mut text, &format!("  - {}: {}", words::blame(finding.blame), escape(&finding.source)));
         if let Some(remedy) = report.remedy(finding) {
             line(&mut text, &format!("  - what would protect it: {}", escape(remedy)));
+            if let Some(price) = price::beside(remedy) {
+                line(&mut text, &format!("  - what it costs: {}", escape(&price)));
+            }
         }
     }
     if groups.len() > FINDINGS_MAX {

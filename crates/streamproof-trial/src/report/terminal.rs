@@ -4,6 +4,7 @@
 use streamproof_checker::{Cell, Overall};
 
 use super::{Report, words};
+use crate::price;
 
 /// So many findings are explained; the others are in the page.
 const EXPLAINED_MAX: usize = 4;
@@ -137,6 +138,9 @@ fn found(page: &mut Page, report: &Report) {
         page.flow("  ", 4, &format!("{}: {}", words::blame(finding.blame), finding.source), None);
         if let Some(remedy) = report.remedy(finding) {
             page.flow("  ", 4, &format!("what would protect it: {remedy}"), Some(Paint::Good));
+            if let Some(price) = price::beside(remedy) {
+                page.flow("  ", 4, &format!("what it costs: {price}"), None);
+            }
         }
     }
     if groups.len() > EXPLAINED_MAX {
