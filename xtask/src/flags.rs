@@ -83,6 +83,18 @@ pub(crate) struct ServerFlags {
     pub(crate) tlskey: Option<PathBuf>,
 }
 
+impl ServerFlags {
+    /// Whether the server was named on the command line itself. A variable that stands in a shell from yesterday names nothing.
+    pub(crate) fn named_by_flag(&self) -> bool {
+        let named = |arg: String| {
+            ["--server", "--context"].iter().any(|flag| {
+                arg.strip_prefix(flag).is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
+            })
+        };
+        (self.server.is_some() || self.context.is_some()) && std::env::args().any(named)
+    }
+}
+
 /// Where the server runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum EngineFlag {
@@ -314,6 +326,9 @@ pub(crate) struct PlanFlags {
     /// Plan the removal of what carries our mark and is no longer in the files
     #[arg(long)]
     pub(crate) prune: bool,
+    /// Plan to put our mark on what is in the files and was made by others, so that --prune may remove it one day
+    #[arg(long)]
+    pub(crate) adopt: bool,
     #[command(flatten)]
     pub(crate) server: ServerFlags,
 }
@@ -334,6 +349,9 @@ pub(crate) struct ApplyFlags {
     /// Remove what carries our mark and is no longer in the files
     #[arg(long)]
     pub(crate) prune: bool,
+    /// Put our mark on what is in the files and was made by others, so that --prune may remove it one day
+    #[arg(long)]
+    pub(crate) adopt: bool,
     #[command(flatten)]
     pub(crate) server: ServerFlags,
 }

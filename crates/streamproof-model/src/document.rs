@@ -32,13 +32,23 @@ impl Document {
     /// The one place at which the text stops being JSON.
     pub fn parse(file: impl Into<PathBuf>, text: impl Into<String>) -> Result<Document, Box<Finding>> {
         let source = Source::new(file, text);
+        if let Some(finding) = no_text(&source) {
+            return Err(Box::new(finding));
+        }
+        if source.text().trim().is_empty() {
+            let finding = syntax(&source, 0..0, "the file is empty".to_owned());
+            return Err(Box::new(finding.help("an object stands here: { … }; or remove the file")));
+        }
         // What is JSON is decided by serde_json, which bounds the depth; the positions come from a second, laxer parser.
         if let Err(error) = serde_json::from_str::<Value>(source.text()) {
             let at = source.offset(error.line(), error.column());
             let text = error.to_string();
             let message =
                 text.rsplit_once(" at line ").map_or(text.as_str(), |(before, _)| before).to_owned();
-            return Err(Box::new(syntax(&source, at..at + 1, message)));
+            let finding = syntax(&source, at..at + 1, message);
+            // serde_json has no kind for it (`ErrorCode::RecursionLimitExceeded`).
+            let deep = text.starts_with("recursion limit");
+            return Err(Box::new(if deep { finding.help("at most 127 levels are read") } else { finding }));
         }
         let parsed = jsonc_parser::parse_to_ast(
             source.text(),
@@ -64,6 +74,9 @@ impl Document {
     /// Every place at which the text is not TOML.
     pub fn parse_toml(file: impl Into<PathBuf>, text: impl Into<String>) -> Result<Document, Vec<Finding>> {
         let source = Source::new(file, text);
+        if let Some(finding) = no_text(&source) {
+            return Err(vec![finding]);
+        }
         let (table, errors) = toml::de::DeTable::parse_recoverable(source.text());
         if !errors.is_empty() {
             let finding = |error: &toml::de::Error| {
@@ -133,6 +146,19 @@ impl Document {
     }
 }
 
+/// What stands at the start of some files of Windows, and in the place of bytes that are no text.
+fn no_text(source: &Source) -> Option<Finding> {
+    if source.text().starts_with('\u{feff}') {
+        let finding = syntax(source, 0..3, "the file begins with a byte order mark".to_owned());
+        return Some(
+            finding.help("save it as UTF-8 without one: nats-server and the nats CLI do not read it either"),
+        );
+    }
+    let at = source.text().find('\u{fffd}')?;
+    let finding = syntax(source, at..at + 3, "these bytes are not UTF-8".to_owned());
+    Some(finding.help("save the file as UTF-8"))
+}
+
 fn syntax(source: &Source, range: Range<usize>, message: String) -> Finding {
     Finding::error(Rule::Syntax, source.place(range), message).label("here")
 }
@@ -177,6 +203,20 @@ mod tests {
         assert_eq!(wrong("{} {}"), (1, 4, "trailing characters".to_owned()));
         let deep = "[".repeat(100_000);
         assert_eq!(wrong(&deep).2, "recursion limit exceeded");
+    }
+
+    #[test]
+    fn what_is_no_text_or_nothing_is_told_apart() {
+        let said = |text: &str| {
+            let finding = *Document::parse("x.json", text).unwrap_err();
+            assert!(finding.help.is_some(), "{text:?}");
+            (finding.message, finding.place.line, finding.place.column)
+        };
+        assert_eq!(said(""), ("the file is empty".into(), 1, 1));
+        assert_eq!(said(" \r\n"), ("the file is empty".into(), 1, 1));
+        assert_eq!(said("\u{feff}{}"), ("the file begins with a byte order mark".into(), 1, 1));
+        assert_eq!(said("{\n \"\u{fffd}\": 1}"), ("these bytes are not UTF-8".into(), 2, 3));
+        assert!(said(&"[".repeat(500)).0.starts_with("recursion limit"));
     }
 
     #[test]

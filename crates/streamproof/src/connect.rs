@@ -181,6 +181,18 @@ impl Connect {
         self.url.split(',').map(of).collect()
     }
 
+    /// The user and password, or the token, that a person wrote into the URL.
+    fn in_url(&self) -> Option<(String, Option<String>)> {
+        self.url.split(',').find_map(|url| {
+            let rest = url.rsplit_once("://").map_or(url, |(_, rest)| rest);
+            let (who, _) = rest.rsplit_once('@')?;
+            Some(match who.split_once(':') {
+                Some((user, password)) => (decoded(user.trim()), Some(decoded(password))),
+                None => (decoded(who.trim()), None),
+            })
+        })
+    }
+
     /// The URL without what a person may have written into it as a secret.
     #[must_use]
     pub fn shown(&self) -> String {
@@ -204,7 +216,7 @@ impl Connect {
         let urls: Vec<String> = self.url.split(',').map(|u| u.trim().to_owned()).collect();
         self.options()?.name(name).connect(urls).await.map_err(|error| {
             let reason = error.to_string();
-            let url = self.url.clone();
+            let url = self.shown();
             if error.kind() == async_nats::ConnectErrorKind::AuthorizationViolation
                 || error.kind() == async_nats::ConnectErrorKind::Authentication
             {
@@ -232,6 +244,11 @@ impl Connect {
             options = options.user_and_password(user.clone(), self.password.clone().unwrap_or_default());
         } else if let Some(token) = &self.token {
             options = options.token(token.clone());
+        } else if let Some((user, password)) = self.in_url() {
+            options = match password {
+                Some(password) => options.user_and_password(user, password),
+                None => options.token(user),
+            };
         }
         if let Some(file) = &self.tlsca {
             options = options.add_root_certificates(file.clone());
@@ -269,6 +286,26 @@ impl Connect {
     }
 }
 
+/// What stands in a URL with `%2F` for what has a meaning there.
+fn decoded(text: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let hex = after.get(..2).and_then(|two| u8::from_str_radix(std::str::from_utf8(two).ok()?, 16).ok());
+        match hex.filter(|_| *first == b'%') {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &after[2..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
 fn read(file: &Path) -> Result<String, ConnectError> {
     std::fs::read_to_string(file).map_err(|source| ConnectError::Secret { file: file.to_owned(), source })
 }
@@ -292,6 +329,15 @@ mod tests {
         ] {
             assert!(!Connect::to(far).is_loopback(), "{far}");
         }
+    }
+
+    #[test]
+    fn who_connects_may_stand_in_the_url_and_is_not_shown() {
+        let who = |url: &str| Connect::to(url).in_url();
+        assert_eq!(who("nats://me:p%40s@h:1"), Some(("me".into(), Some("p@s".into()))));
+        assert_eq!(who("nats://t0ken@h:1"), Some(("t0ken".into(), None)));
+        assert_eq!(who("nats://h:1,tls://[::1]:2"), None);
+        assert_eq!(Connect::to("nats://me:p@h:1, b:2").shown(), "nats://h:1,b:2");
     }
 
     #[test]

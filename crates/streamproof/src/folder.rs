@@ -43,6 +43,14 @@ pub enum FolderError {
         /// The system's answer.
         source: std::io::Error,
     },
+    /// What is no file, and would only be waited for.
+    #[error("{CONFIG_DIR}/{} is {what}", .path.display())]
+    NoFile {
+        /// Its path below `nats-config/`.
+        path: PathBuf,
+        /// What it is.
+        what: &'static str,
+    },
     /// A file that is too large to be a configuration.
     #[error("{} has {bytes} bytes; a configuration has at most {MAX_FILE_BYTES}", .path.display())]
     TooLarge {
@@ -57,7 +65,7 @@ impl Failure for FolderError {
     fn code(&self) -> Code {
         match self {
             FolderError::NoProject { .. } => Code::NoProject,
-            FolderError::TooLarge { .. } => Code::InvalidConfig,
+            FolderError::TooLarge { .. } | FolderError::NoFile { .. } => Code::InvalidConfig,
             FolderError::Io { source, .. } => io_code(source),
         }
     }
@@ -73,6 +81,7 @@ impl Failure for FolderError {
                 Code::DiskFull => Some("free some space, then run the same command again".into()),
                 _ => None,
             },
+            FolderError::NoFile { path, .. } => Some(format!("rm {CONFIG_DIR}/{}", path.display())),
             FolderError::TooLarge { .. } => None,
         }
     }
@@ -182,7 +191,15 @@ fn collect(dir: &Path, name: &Path, files: &mut Vec<(PathBuf, String)>) -> Resul
             continue;
         }
         let name = name.join(entry.file_name());
-        let about = std::fs::metadata(&path).map_err(|source| io("read", &path, source))?;
+        let about = match std::fs::metadata(&path) {
+            Err(source) if source.kind() == std::io::ErrorKind::NotFound && path.is_symlink() => {
+                return Err(FolderError::NoFile { path: name, what: "a link that leads nowhere" });
+            }
+            other => other.map_err(|source| io("read", &path, source))?,
+        };
+        if !about.is_dir() && !about.is_file() {
+            return Err(FolderError::NoFile { path: name, what: "neither a file nor a folder" });
+        }
         if about.is_dir() {
             collect(&path, &name, files)?;
         } else if about.len() > MAX_FILE_BYTES {
@@ -216,6 +233,20 @@ mod tests {
         assert_eq!(found, Folder::at(&dir.path().join("a")).unwrap());
         assert_eq!(found.id().len(), 10);
         assert!(matches!(Folder::at(&dir.path().join("a/b")), Err(FolderError::NoProject { .. })));
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn what_is_no_file_is_said_and_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let streams = dir.path().join("nats-config/streams");
+        std::fs::create_dir_all(&streams).unwrap();
+        let said = || Folder::at(dir.path()).unwrap().files().unwrap_err().to_string();
+        std::os::unix::fs::symlink("/nowhere/at/all", streams.join("A.json")).unwrap();
+        assert_eq!(said(), "nats-config/streams/A.json is a link that leads nowhere");
+        std::fs::remove_file(streams.join("A.json")).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(streams.join("B.json")).unwrap();
+        assert_eq!(said(), "nats-config/streams/B.json is neither a file nor a folder");
     }
 
     #[test]

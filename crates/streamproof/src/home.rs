@@ -381,7 +381,11 @@ impl Home {
         self.connect_at(running.url(), project)
     }
 
-    pub(crate) fn connect_at(&self, url: String, project: &Project) -> Result<Connect, HomeError> {
+    /// How to reach a server elsewhere, as whom `[connect]` says.
+    ///
+    /// # Errors
+    /// [`HomeError::Secret`].
+    pub fn connect_at(&self, url: String, project: &Project) -> Result<Connect, HomeError> {
         let c = &project.settings.connect;
         let path = |p: &Option<String>| p.as_ref().map(|p| self.folder.root().join(p));
         Ok(Connect {

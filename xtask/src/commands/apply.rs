@@ -9,7 +9,7 @@ use streamproof::model::plan::Observed;
 use streamproof::model::plan::{Options, Plan, Role as PlanRole, render};
 use streamproof::model::settings::Exported;
 use streamproof::monitoring;
-use streamproof::provision::{self, Allow, Js};
+use streamproof::provision::{self, Allow, Js, inspect};
 
 use super::session::{Reached, Session, wait};
 use crate::flags::{ApplyFlags, ExportFlags, PlanFlags, ServerFlags};
@@ -19,7 +19,7 @@ use crate::problem::Problem;
 pub(crate) fn plan(session: &Session<'_>, flags: &PlanFlags) -> Result<Done, Problem> {
     let project = session.load()?;
     let reached = session.reach(&flags.server, &project)?;
-    let options = Options { prune: flags.prune, ..Options::default() };
+    let options = Options { prune: flags.prune, adopt: flags.adopt, ..Options::default() };
     let plan = wait(async {
         let js = session.js(&reached.connect).await?;
         let (mut plan, _) =
@@ -50,12 +50,12 @@ pub(crate) fn apply(session: &Session<'_>, flags: &ApplyFlags) -> Result<Done, P
         prune: flags.prune,
         skip_refused: false,
     };
-    let options = Options { prune: flags.prune, ..Options::default() };
+    let options = Options { prune: flags.prune, adopt: flags.adopt, ..Options::default() };
     let journals = session.home.folder.state_dir().join("apply");
     wait(async {
         let js = session.js(&reached.connect).await?;
         if !reached.connect.is_loopback() {
-            named_by_flag(session, &reached, &flags.server, &js)?;
+            named_by_flag(session, &reached, &flags.server, &js).await?;
         }
         let (plan, applied, after) = if let Some(file) = &flags.plan {
             let text = std::fs::read_to_string(file).map_err(|e| {
@@ -114,18 +114,29 @@ fn refuse(session: &Session<'_>, plan: &Plan, allow: &Allow) -> Result<(), Probl
     Err(first.data(plan.to_json()))
 }
 
-fn named_by_flag(
+/// A server that is not on this machine is named on the command line; which one it is, and as whom we are there, is said before it is
+/// changed.
+async fn named_by_flag(
     session: &Session<'_>,
     reached: &Reached,
     flags: &ServerFlags,
     js: &Js,
 ) -> Result<(), Problem> {
-    let info = js.client().server_info();
-    if flags.server.is_none() && flags.context.is_none() {
-        return Err(Problem::new(Code::NotOurs, format!("{} is not on this machine", reached.connect.url))
-            .help("name it: --server URL or --context NAME"));
+    let url = reached.connect.shown();
+    if !flags.named_by_flag() {
+        return Err(Problem::new(Code::NotOurs, format!("{url} is not on this machine"))
+            .help("name it on the command line: --server URL or --context NAME"));
     }
-    session.out.step("server", &format!("{} ({}, {})", info.server_name, info.version, reached.connect.url));
+    let info = js.client().server_info();
+    let who = inspect::who(js).await;
+    let named = |name: &Option<String>| name.clone().unwrap_or_else(|| "not said".to_owned());
+    session.out.warn(format!(
+        "{url} is not on this machine: server {} (nats-server {}), account {}, user {}",
+        info.server_name,
+        info.version,
+        named(&who.account),
+        named(&who.user)
+    ));
     Ok(())
 }
 
@@ -229,7 +240,7 @@ fn seen(reached: &Reached, flags: &ExportFlags, observed: &Observed, notes: &mut
 }
 
 fn named(plan: &mut Plan, reached: &Reached) {
-    plan.server.url.clone_from(&reached.connect.url);
+    plan.server.url = reached.connect.shown();
     plan.digest = Plan::digest_of(plan);
 }
 

@@ -85,14 +85,18 @@ impl<'a> Session<'a> {
         })
     }
 
-    /// The server that the flags name, else our own.
+    /// The server that the flags name, else the one that `[connect]` names, else our own.
     pub(crate) fn reach(&self, flags: &ServerFlags, project: &Project) -> Result<Reached, Problem> {
+        let mut ours = flags.server.is_none() && flags.context.is_none();
         let mut connect = if let Some(url) = &flags.server {
             Connect::to(url.clone())
         } else if let Some(name) = &flags.context {
             let home = config_home()
                 .ok_or_else(|| Problem::new(Code::Usage, "no home folder to look for contexts in"))?;
             Connect::from_context(&home, name).map_err(Problem::of)?
+        } else if let Some(url) = &project.settings.connect.url {
+            ours = false;
+            self.home.connect_at(url.clone(), project).map_err(Problem::of)?
         } else {
             let running = self.must_run()?;
             self.home.connect_to(&running, project).map_err(Problem::of)?
@@ -119,7 +123,7 @@ impl<'a> Session<'a> {
             connect.tlscert.clone_from(&flags.tlscert);
             connect.tlskey.clone_from(&flags.tlskey);
         }
-        Ok(Reached { connect, ours: flags.server.is_none() && flags.context.is_none() })
+        Ok(Reached { connect, ours })
     }
 
     /// A connection for raw requests.

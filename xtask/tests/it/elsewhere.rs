@@ -1,9 +1,11 @@
-//! Servers that are not ours: exported from, with what was recorded of them.
+//! Servers that are not ours: exported from, with what was recorded of them; adopted and pruned; plans saved and interrupted.
 
 use std::path::Path;
 use std::process::{Command, Output};
 
-use serde_json::Value;
+use serde_json::{Value, json as value};
+use streamproof::connect::Connect;
+use streamproof::provision::Js;
 use streamproof::server::Scratch;
 
 pub(crate) fn project(files: &[(&str, &str)]) -> tempfile::TempDir {
@@ -82,4 +84,145 @@ fn an_export_records_the_server_and_restart_check_judges_that_one() {
     assert!(checked["data"]["server"].to_string().contains("2.12.1"), "{checked:#}");
     let conf = std::fs::read_to_string(dir.path().join(".streamproof/exported.conf")).unwrap();
     assert!(conf.contains("sync_interval: 37s"), "{conf}");
+}
+
+/// Sends requests of the API as others do.
+fn others(url: &str, requests: &[(&str, Value)]) -> Vec<Value> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let js = Js::new(Connect::to(url).client().await.unwrap());
+        let mut answers = Vec::new();
+        for (subject, body) in requests {
+            answers.push(js.request(subject, body).await.unwrap());
+        }
+        answers
+    })
+}
+
+#[test]
+fn what_others_made_is_pruned_only_after_it_was_adopted() {
+    let server = Scratch::new().unwrap();
+    let url = server.url();
+    others(
+        &url,
+        &[
+            ("STREAM.CREATE.THEIRS", value!({"name": "THEIRS", "subjects": ["theirs"]})),
+            ("STREAM.CREATE.KEPT", value!({"name": "KEPT", "subjects": ["kept"]})),
+        ],
+    );
+    let dir = project(&[]);
+    let at = |words: &[&str]| json(dir.path(), &[words, &["--server", &url]].concat());
+    at(&["export"]);
+    assert_eq!(at(&["plan"])["data"]["pending"], 0);
+    let file = dir.path().join("nats-config/streams/THEIRS.json");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::remove_file(&file).unwrap();
+    // Without our mark it is nobody's business.
+    for words in [&["plan", "--prune"][..], &["apply", "--prune", "--allow-data-loss"]] {
+        let document = at(words);
+        let plan = if words[0] == "plan" { &document["data"] } else { &document["data"]["plan"] };
+        assert_eq!(plan["pending"], 0, "{document:#}");
+        assert_eq!(plan["unmanaged"][0]["name"], "THEIRS");
+        assert_eq!(plan["unmanaged"][0]["ours"], false);
+    }
+    std::fs::write(&file, text).unwrap();
+    assert_eq!(at(&["plan", "--adopt"])["data"]["pending"], 2);
+    assert_eq!(at(&["apply", "--adopt"])["data"]["after"]["pending"], 0);
+    assert_eq!(at(&["plan"])["data"]["pending"], 0, "our mark is no difference");
+    std::fs::remove_file(&file).unwrap();
+    json(dir.path(), &["publish", "theirs", "x", "--server", &url]);
+    assert_eq!(at(&["plan"])["data"]["pending"], 0, "nothing is pruned unasked");
+    assert_eq!(at(&["apply", "--prune"])["code"], "data-loss");
+    assert_eq!(at(&["apply", "--prune", "--allow-data-loss"])["ok"], true);
+    assert_eq!(others(&url, &[("STREAM.NAMES", Value::Null)])[0]["streams"], value!(["KEPT"]));
+}
+
+#[test]
+fn a_saved_plan_is_carried_out_as_it_is_or_refused() {
+    let server = Scratch::new().unwrap();
+    let url = server.url();
+    let dir = project(&[ORDERS]);
+    let at = |words: &[&str]| json(dir.path(), &[words, &["--server", &url]].concat());
+    at(&["apply"]);
+    let file = dir.path().join("nats-config/streams/ORDERS.json");
+    let write = |text: &str| {
+        let file_text =
+            format!(r#"{{ "name": "ORDERS", "subjects": ["orders.*"], "description": "{text}" }}"#);
+        std::fs::write(&file, file_text).unwrap();
+    };
+    let description = || {
+        let infos = others(&url, &[("STREAM.INFO.ORDERS", Value::Null)]);
+        infos[0]["config"]["description"].as_str().unwrap_or_default().to_owned()
+    };
+    write("one");
+    at(&["plan", "--out", "one.json"]);
+    // The plan counts, not what the files say meanwhile; and it says what is then still to be done.
+    write("two");
+    let applied = at(&["apply", "one.json"]);
+    assert_eq!(description(), "one");
+    assert_eq!(
+        (&applied["exit"], &applied["data"]["after"]["pending"]),
+        (&4.into(), &1.into()),
+        "{applied:#}"
+    );
+    // Overtaken by somebody else, it is refused.
+    at(&["plan", "--out", "two.json"]);
+    others(
+        &url,
+        &[(
+            "STREAM.UPDATE.ORDERS",
+            value!({"name": "ORDERS", "subjects": ["orders.*"], "description": "theirs"}),
+        )],
+    );
+    for plan in ["one.json", "two.json"] {
+        let refused = at(&["apply", plan]);
+        assert_eq!((&refused["code"], &refused["exit"]), (&"plan-stale".into(), &5.into()), "{refused:#}");
+    }
+    assert_eq!(description(), "theirs");
+    // Changed by hand, of another server, or no plan at all.
+    let saved = std::fs::read_to_string(dir.path().join("two.json")).unwrap();
+    std::fs::write(dir.path().join("altered.json"), saved.replace("\"two\"", "\"six\"")).unwrap();
+    std::fs::write(dir.path().join("none.json"), "{}").unwrap();
+    for plan in ["altered.json", "none.json", "missing.json"] {
+        let refused = at(&["apply", plan]);
+        assert_eq!(
+            (&refused["code"], &refused["exit"]),
+            (&"invalid-plan".into(), &2.into()),
+            "{plan}: {refused:#}"
+        );
+    }
+    let other = Scratch::new().unwrap();
+    let refused = json(dir.path(), &["apply", "two.json", "--server", &other.url()]);
+    assert_eq!(refused["code"], "plan-stale", "{refused:#}");
+}
+
+#[test]
+fn an_apply_that_is_interrupted_is_finished_by_the_next() {
+    let files: Vec<(String, String)> = (0..1500)
+        .map(|i| (format!("streams/S{i}.json"), format!(r#"{{ "name": "S{i}", "subjects": ["s.{i}"] }}"#)))
+        .collect();
+    let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+    let dir = project(&files);
+    let server = Scratch::new().unwrap();
+    let url = server.url();
+    let made = || others(&url, &[("STREAM.NAMES", Value::Null)])[0]["total"].as_u64().unwrap();
+    let mut apply = Command::new(env!("CARGO_BIN_EXE_xtask"))
+        .args(["apply", "--server", &url, "--json"])
+        .current_dir(dir.path())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    while made() == 0 {
+        assert!(apply.try_wait().unwrap().is_none(), "it ended before it made anything");
+    }
+    let pid = apply.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    let out = apply.wait_with_output().unwrap();
+    let document: Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!((out.status.code(), &document["code"]), (Some(130), &"interrupted".into()), "{document:#}");
+    assert!(made() < 1500);
+    let document = json(dir.path(), &["apply", "--server", &url]);
+    assert_eq!((&document["exit"], &document["data"]["after"]["pending"]), (&0.into(), &0.into()));
+    assert_eq!(made(), 1500);
 }

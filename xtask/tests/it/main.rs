@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
 
+mod access;
 mod bad_days;
 mod bench;
 mod doctor;

@@ -3,6 +3,7 @@
 use super::*;
 use crate::project::{self, Project};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 fn made(files: &[(&str, Value)], streams: &[Value], consumers: &[Value]) -> Plan {
@@ -67,20 +68,61 @@ fn a_plan_says_what_changes_and_what_it_costs() {
     );
 }
 
+/// A plan in which every key has a value.
+fn whole() -> Value {
+    let live =
+        orders(json!({"name": "ORDERS", "subjects": ["orders.*"], "storage": "file", "description": "old"}));
+    let consumer = json!({"stream_name": "ORDERS", "name": "C", "config": {"durable_name": "C", "ack_policy": "explicit"}});
+    let other = json!({"config": {"name": "THEIRS"}, "state": {"messages": 3}});
+    let files = [(
+        "streams/ORDERS.json",
+        json!({"name": "ORDERS", "subjects": ["orders.*"], "storage": "memory", "max_msgs": 5}),
+    )];
+    let mut plan = made(&files, &[live, other], &[consumer]).to_json();
+    plan["steps"][0]["consumer"] = "C".into();
+    plan["steps"][0]["first"] = json!({});
+    plan
+}
+
 #[test]
-fn the_json_has_the_documented_keys() {
-    let plan = made(&[("streams/A.json", json!({"name": "A"}))], &[], &[]);
-    let value = plan.to_json();
-    assert_eq!(value.pointer("/server/version"), Some(&json!("2.15.1")));
-    assert_eq!(value["pending"], 1);
-    let step = &value["steps"][0];
-    for (key, wanted) in
-        [("action", "create"), ("kind", "stream"), ("name", "A"), ("effect", "in-place"), ("why", "")]
-    {
-        assert_eq!(step[key], wanted, "{key}");
+fn the_json_has_the_documented_keys_and_no_others() {
+    let text = include_str!("../../../../docs/plan.md");
+    let mut documented: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let mut about = "plan";
+    for line in text.lines() {
+        match line {
+            "A step:" => about = "step",
+            "A change:" => about = "change",
+            _ => {}
+        }
+        if let Some((key, _)) = line.strip_prefix("| `").and_then(|rest| rest.split_once('`')) {
+            documented.entry(about).or_default().push(key);
+        }
     }
-    assert!(step["loses"].is_null() && step["needs"].is_array() && step["changes"].is_array());
-    assert!(value["unmanaged"].is_array());
+    let plan = whole();
+    let step = &plan["steps"][0];
+    for (about, value) in [("plan", &plan), ("step", step), ("change", &step["changes"][0])] {
+        let keys: Vec<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(documented[about], keys, "the keys of a {about}");
+    }
+    let words = |value: &Value| -> Vec<String> {
+        match value {
+            Value::Object(map) => map.keys().cloned().collect(),
+            other => vec![other.as_str().unwrap().to_owned()],
+        }
+    };
+    let enums = [
+        json!([Action::Create, Action::Update, Action::Replace, Action::Delete, Action::None]),
+        json!([Effect::InPlace, Effect::Replace, Effect::OneWay, Effect::Ineffective]),
+        json!([Class::Declared, Class::ServerDefault, Class::Drift]),
+        json!([Bound::Exact, Bound::AtMost, Bound::AtLeast, Bound::About]),
+        json!([Restore::Snapshot, Restore::Copy, Restore::Nothing]),
+        json!([plan["server"], step["loses"], step["carries"][0], plan["unmanaged"][0]]),
+    ];
+    for word in enums.iter().flat_map(|list| list.as_array().unwrap()).flat_map(words) {
+        assert!(text.contains(&format!("`{word}`")), "{word} is not documented");
+    }
+    assert!(text.contains(&format!("`{FORMAT}`")));
 }
 
 #[test]

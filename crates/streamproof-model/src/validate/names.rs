@@ -110,7 +110,20 @@ pub(super) fn twice(desired: &Desired, found: &mut Vec<Finding>) {
             let message = format!("stream {:?} is declared in {}, too", stream.name, file.display());
             found.push(
                 Finding::error(Rule::DuplicateName, stream.places.value("/name"), message)
-                    .label("declared twice"),
+                    .label("declared twice")
+                    .help("remove one of the two files"),
+            );
+        }
+    }
+    let mut folded: HashMap<String, &DesiredStream> = HashMap::new();
+    for stream in &desired.streams {
+        let first = folded.entry(stream.name.to_lowercase()).or_insert(stream);
+        if first.name != stream.name {
+            let message = format!("{:?} and {:?} differ in case only", first.name, stream.name);
+            found.push(
+                Finding::warning(Rule::DuplicateName, stream.places.value("/name"), message)
+                    .label("one file, and one folder of the store, where the file system ignores case")
+                    .help("give one of them another name: macOS and Windows keep them as one"),
             );
         }
     }
@@ -121,7 +134,8 @@ pub(super) fn twice(desired: &Desired, found: &mut Vec<Finding>) {
             let message = format!("consumer {:?} is declared in {}, too", consumer.name, file.display());
             found.push(
                 Finding::error(Rule::DuplicateName, consumer.places.value("/durable_name"), message)
-                    .label("declared twice"),
+                    .label("declared twice")
+                    .help("remove one of the two files"),
             );
         }
     }
