@@ -199,7 +199,9 @@ fn what_survive_needs_is_run_or_the_run_is_inconclusive_and_full_runs_all_that_c
     let mut of_all = options(folder.path(), &[]);
     of_all.full = true;
     let outcome = run(&of_all, &project(SHOP), &never(), |_| {}).unwrap();
-    assert_eq!(outcome.verdict.verdict, Overall::Pass, "{}", show(&outcome.verdict));
+    // Power cuts are among the default faults where they can be had, and this project has promised nothing against them.
+    let good = matches!(outcome.verdict.verdict, Overall::Pass | Overall::Unprotected);
+    assert!(good, "{}", show(&outcome.verdict));
     let ran = |name: &str| outcome.verdict.faults.iter().any(|cell| cell.fault == name);
     let said =
         |name: &str| outcome.verdict.not_proven.iter().any(|note| note.what == format!("the fault {name}"));
