@@ -80,13 +80,15 @@ fn findings(world: &World<'_>) -> Vec<Finding> {
 
 fn finding(world: &World<'_>, kind: &Kind, entry: &Entry) -> Finding {
     let stream = &world.streams[usize::from(kind.target.stream)];
-    let known = known(kind.invariant, kind.class, kind.fault, &stream.rules, world.server)
-        .map(|defect| defect.name.to_owned());
-    let accepted =
-        known.as_ref().is_some_and(|name| world.context.accept.iter().any(|accept| accept.name == *name));
     let over_budget = kind.class == OVER_BUDGET;
     // What is over the owner's budget the server has not promised.
     let blame = if over_budget { Blame::Config } else { entry.blame() };
+    // What was never promised is no defect, and nobody accepts it under the name of one.
+    let known = known(kind.invariant, kind.class, kind.fault, &stream.rules, world.server)
+        .filter(|_| blame == Blame::Server)
+        .map(|defect| defect.name.to_owned());
+    let accepted =
+        known.as_ref().is_some_and(|name| world.context.accept.iter().any(|accept| accept.name == *name));
     let budget = world.context.budget(&stream.name);
     let named = match (budget, kind.fault) {
         (Some(budget), Some(fault)) => Some(budget.contains(&fault.level())),

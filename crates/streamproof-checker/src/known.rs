@@ -19,6 +19,8 @@ pub struct Defect {
     pub faults: &'static [FaultKind],
     /// Only of streams of this retention.
     pub retention: Option<Retention>,
+    /// Only of streams with a `first_seq`.
+    pub first_seq: bool,
     /// The versions that have it: from the first, up to the one that mends it; to none while it is open.
     pub versions: &'static [(Version, Option<Version>)],
     /// Where it is reported.
@@ -38,6 +40,7 @@ pub const TABLE: &[Defect] = &[
         shows: &[(Invariant::M1, "lost all")],
         faults: &[],
         retention: None,
+        first_seq: true,
         versions: &[(Version::new(2, 10, 0), Some(Version::new(2, 11, 2)))],
         issue: "nats-server #6753",
         reproduction: r#"
@@ -53,6 +56,7 @@ nats stream info F        # no messages; before: 5"#,
         shows: &[(Invariant::K3, "stream's creation time changed")],
         faults: &[],
         retention: None,
+        first_seq: false,
         versions: &[(Version::new(2, 10, 0), Some(Version::new(2, 14, 6)))],
         issue: "nats-server #8471",
         reproduction: r#"
@@ -70,6 +74,7 @@ nats stream info A --json | grep created        # another time"#,
         shows: &[(Invariant::K3, "consumer's creation time changed")],
         faults: &[],
         retention: None,
+        first_seq: false,
         versions: &[(Version::new(2, 10, 0), Some(Version::new(2, 15, 1)))],
         issue: "the same as nats-server #8471, for consumers",
         reproduction: r#"
@@ -88,6 +93,7 @@ nats consumer info A R --json | grep created        # another time"#,
         shows: &[(Invariant::M7, "last sequence fell")],
         faults: CRASHES,
         retention: Some(Retention::WorkQueue),
+        first_seq: false,
         versions: &[
             (Version::new(2, 10, 0), Some(Version::new(2, 11, 11))),
             (Version::new(2, 12, 0), Some(Version::new(2, 12, 1))),
@@ -114,6 +120,7 @@ nats consumer next JOBS WORKER                  # nothing comes"#,
         shows: &[(Invariant::M10, "stored again, newest deleted")],
         faults: &[],
         retention: None,
+        first_seq: false,
         versions: &[(Version::new(2, 10, 0), None)],
         issue: "not reported yet; stream.go:rebuildDedupe asks filestore.go:GetSeqFromTime, which skips a block whose last message is erased",
         reproduction: r#"
@@ -131,6 +138,7 @@ nats req d.x hello -H Nats-Msg-Id:m2 --raw        # "seq":6"#,
         shows: &[(Invariant::M7, "returned, evicted"), (Invariant::M7, "first sequence fell, evicted")],
         faults: CRASHES,
         retention: None,
+        first_seq: false,
         versions: &[(Version::new(2, 10, 0), None)],
         issue: "not reported yet; filestore.go:removeMsgFromBlock writes no tombstone for what a limit removes",
         reproduction: r#"
@@ -155,6 +163,7 @@ nats stream info B           # the first sequence is lower than before"#,
         shows: &[(Invariant::K1, "stream missing")],
         faults: &[FaultKind::PowerCut],
         retention: None,
+        first_seq: false,
         versions: &[(Version::new(2, 10, 0), None)],
         issue: "not reported yet; filestore.go:writeStreamMeta writes meta.inf and then meta.sum, and jetstream.go leaves a stream \
                 out whose two do not agree",
@@ -221,6 +230,7 @@ pub fn known(
         defect.is_shown_by(invariant, class)
             && (defect.faults.is_empty() || fault.is_some_and(|fault| defect.faults.contains(&fault)))
             && defect.retention.is_none_or(|retention| retention == rules.retention)
+            && (rules.first_seq || !defect.first_seq)
             && defect.is_in(server)
     })
 }
@@ -280,11 +290,14 @@ mod tests {
 
     #[test]
     fn a_defect_is_known_in_its_versions_only() {
-        let rules = StreamRules::default();
+        let rules = StreamRules { first_seq: true, ..StreamRules::default() };
         let name = |patch| {
             let server = Version::new(2, 11, patch);
             known(Invariant::M1, "lost all", Some(FaultKind::Stop), &rules, server).map(|defect| defect.name)
         };
         assert_eq!((name(1), name(2)), (Some("first-seq-emptied"), None));
+        let plain = StreamRules::default();
+        let other = known(Invariant::M1, "lost all", Some(FaultKind::Stop), &plain, Version::new(2, 11, 1));
+        assert_eq!(other, None, "a stream without a first_seq was emptied by something else");
     }
 }

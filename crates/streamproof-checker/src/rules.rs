@@ -41,6 +41,8 @@ pub struct StreamRules {
     pub mirror_partial: bool,
     /// It has `sources`.
     pub sourced: bool,
+    /// `first_seq`, above 1.
+    pub first_seq: bool,
 }
 
 impl Default for StreamRules {
@@ -58,6 +60,7 @@ impl Default for StreamRules {
             mirror: None,
             mirror_partial: false,
             sourced: false,
+            first_seq: false,
         }
     }
 }
@@ -89,6 +92,7 @@ impl StreamRules {
                     .any(|key| mirror.get(key).is_some_and(|value| !matches!(value, Value::Null)))
             }),
             sourced: config.get("sources").and_then(Value::as_array).is_some_and(|list| !list.is_empty()),
+            first_seq: limit(config, "first_seq").is_some_and(|first| first > 1),
         }
     }
 

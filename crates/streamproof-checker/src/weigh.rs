@@ -36,7 +36,10 @@ pub fn weigh(violation: Violation, rules: &StreamRules, server: Version, context
     let Violation { invariant, fault, .. } = violation;
     let row = promise(Property::of(invariant), fault, rules, context.sync, server);
     let blame = if row.promise == Promise::No { Blame::Config } else { Blame::Server };
-    let known = known(invariant, &violation.class, fault, rules, server).map(|defect| defect.name.to_owned());
+    // What was never promised is no defect, and nobody accepts it under the name of one.
+    let known = known(invariant, &violation.class, fault, rules, server)
+        .filter(|_| blame == Blame::Server)
+        .map(|defect| defect.name.to_owned());
     let verdict = cell(blame, known.as_deref(), fault, &violation.stream, context);
     Finding {
         invariant,

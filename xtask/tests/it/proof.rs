@@ -127,11 +127,11 @@ fn what_cannot_be_run_ends_with_10() {
     let dir = project(&[
         CONF,
         ORDERS,
-        ("streamproof.toml", &format!("survive = [\"restart\", \"disk-full\"]\n{ACCEPT}")),
+        ("streamproof.toml", &format!("survive = [\"restart\", \"upgrade\"]\n{ACCEPT}")),
     ]);
     let (status, document) = json(dir.path(), &["restart-check", "--quick", "--seed", "5"]);
     assert_eq!((status, document["code"].as_str()), (10, Some("inconclusive")), "{document:#}");
-    assert!(document["data"]["not_proven"].to_string().contains("disk-full"));
+    assert!(document["data"]["not_proven"].to_string().contains("upgrade"));
     let (status, document) = json(dir.path(), &["restart-check", "--quick", "--fault", "upgrade"]);
     assert_eq!((status, document["error"]["code"].as_str()), (10, Some("inconclusive")), "{document:#}");
 }

@@ -51,7 +51,7 @@ fn what_was_asked_for_and_not_run_is_inconclusive() {
 
 #[test]
 fn a_known_defect_can_be_accepted_by_name() {
-    let history = "stream S\n pub S a 0.0 -> 1\n fault stop\n read S after:\n finished";
+    let history = "stream S {\"first_seq\":100}\n pub S a 0.0 -> 100\n fault stop\n read S after:\n finished";
     let mut operations = streamproof_checker::notation::parse(history).unwrap();
     for operation in &mut operations {
         if let streamproof_model::op::Op::Event { event, .. } = operation
@@ -69,6 +69,16 @@ fn a_known_defect_can_be_accepted_by_name() {
     let accept = Accept { name: "first-seq-emptied".into(), reason: "we upgrade next week".into() };
     let accepted = Context { accept: vec![accept], ..Context::default() };
     assert_eq!(judge(&accepted).verdict, Overall::Accepted);
+    // The same loss of a stream in memory was never promised otherwise: no defect, and not accepted as one.
+    for operation in &mut operations {
+        if let streamproof_model::op::Op::Event { event, .. } = operation
+            && let streamproof_model::op::Event::Config { json, .. } = event
+        {
+            *json = r#"{"first_seq":100,"storage":"memory"}"#.into();
+        }
+    }
+    let memory = streamproof_checker::check(operations, &accepted);
+    assert_eq!((memory.verdict, memory.findings[0].known.as_deref()), (Overall::Unprotected, None));
 }
 
 #[test]
