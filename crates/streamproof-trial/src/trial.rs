@@ -586,10 +586,6 @@ impl Search {
         self.turn = (group + 1) % self.groups.len();
         self.number += 1;
         let mut faults = self.schedules[group].next_case();
-        if faults.contains(&FaultKind::Recreate) {
-            // A server in a container is ended through its client, gracefully; what has to kill it comes with the next case.
-            faults.retain(|fault| matches!(fault, FaultKind::Recreate | FaultKind::Disconnect));
-        }
         if self.groups[group].memory {
             // Up to the first restart, after which there is nothing left to go on with.
             let end = faults.iter().position(|fault| fault.restarts()).map_or(faults.len(), |at| at + 1);

@@ -502,6 +502,12 @@ impl Schedule {
             let once = |fault: &FaultKind| matches!(fault, FaultKind::Upgrade | FaultKind::Downgrade);
             match self.queue.pop() {
                 Some(fault) if once(&fault) && faults.contains(&fault) => break,
+                // A server in a container is ended through its client, gracefully: nothing that has to kill it goes with it.
+                Some(FaultKind::Recreate) if !faults.is_empty() => {
+                    self.queue.push(FaultKind::Recreate);
+                    break;
+                }
+                Some(FaultKind::Recreate) => return vec![FaultKind::Recreate],
                 Some(FaultKind::IndexStale) if !faults.iter().any(|fault| writes_index(*fault)) => {
                     faults.extend([FaultKind::Stop, FaultKind::IndexStale]);
                 }
@@ -509,5 +515,28 @@ impl Schedule {
             }
         }
         faults
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_fault_has_its_turn_and_a_container_its_own_case() {
+        let faults = [FaultKind::Recreate, FaultKind::DiskFull, FaultKind::Kill, FaultKind::Upgrade];
+        for seed in 0..200 {
+            let mut schedule = Schedule::new(&faults, seed);
+            let cases: Vec<_> = (0..8).map(|_| schedule.next_case()).collect();
+            for case in &cases {
+                assert!(
+                    !case.is_empty() && (case.len() == 1 || !case.contains(&FaultKind::Recreate)),
+                    "{cases:?}"
+                );
+            }
+            for fault in faults {
+                assert!(cases.iter().flatten().any(|one| *one == fault), "no {} in {cases:?}", fault.name());
+            }
+        }
     }
 }
