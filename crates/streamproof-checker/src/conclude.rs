@@ -2,15 +2,14 @@
 
 use crate::bite::bite;
 use crate::findings::{Entry, Kind};
-use crate::known::known;
 use crate::promise::{Promise, Property, promise};
 use crate::verdict::{Blame, Cell, FaultVerdict, Finding, Measure, NotProven, OVER_BUDGET, Overall, Verdict};
+use crate::weigh::{cell as cell_of, known};
 use crate::world::{Fault, World};
 use std::collections::BTreeMap;
 use streamproof_model::op::FaultKind;
 
-/// Ends the judgement. The precedence: a control that was not found, before a failure, before inconclusive,
-/// before accepted and unprotected, before pass.
+/// Ends the judgement.
 pub(crate) fn conclude(mut world: World<'_>) -> Verdict {
     if !world.finished && world.counts.operations > 0 {
         world.inconclusive.push("the recorder did not reach its end".to_owned());
@@ -27,20 +26,9 @@ pub(crate) fn conclude(mut world: World<'_>) -> Verdict {
         faults.iter().filter(|fault| fault.verdict == Cell::Inconclusive).map(FaultVerdict::reason).collect();
     world.inconclusive.extend(inconclusive);
     let strict = world.context.strict;
-    let worst = |cell: Cell| findings.iter().any(|finding| finding.verdict == cell);
-    let verdict = if controls.iter().any(|control| !control.found) {
-        Overall::SelfCheckFailed
-    } else if worst(Cell::Fail) || (strict && (worst(Cell::Unprotected) || !world.not_proven.is_empty())) {
-        Overall::Fail
-    } else if !world.inconclusive.is_empty() {
-        Overall::Inconclusive
-    } else if worst(Cell::Unprotected) {
-        Overall::Unprotected
-    } else if worst(Cell::Accepted) {
-        Overall::Accepted
-    } else {
-        Overall::Pass
-    };
+    let unprotected = findings.iter().any(|finding| finding.verdict == Cell::Unprotected);
+    let failed = strict && (unprotected || !world.not_proven.is_empty());
+    let verdict = Overall::of(&controls, failed, !world.inconclusive.is_empty(), &findings);
     Verdict {
         verdict,
         run: world.meta.id.clone(),
@@ -69,12 +57,7 @@ fn restarts_verified(faults: &[Fault]) -> u64 {
 fn findings(world: &World<'_>) -> Vec<Finding> {
     let mut findings: Vec<Finding> =
         world.findings.kinds.iter().map(|(kind, entry)| finding(world, kind, entry)).collect();
-    let rank = |cell: Cell| match cell {
-        Cell::Fail => 0,
-        Cell::Unprotected => 1,
-        _ => 2,
-    };
-    findings.sort_by_key(|finding| (rank(finding.verdict), finding.invariant));
+    findings.sort_by_key(Finding::gravity);
     findings
 }
 
@@ -83,24 +66,11 @@ fn finding(world: &World<'_>, kind: &Kind, entry: &Entry) -> Finding {
     let over_budget = kind.class == OVER_BUDGET;
     // What is over the owner's budget the server has not promised.
     let blame = if over_budget { Blame::Config } else { entry.blame() };
-    // What was never promised is no defect, and nobody accepts it under the name of one.
-    let known = known(kind.invariant, kind.class, kind.fault, &stream.rules, world.server)
-        .filter(|_| blame == Blame::Server)
-        .map(|defect| defect.name.to_owned());
-    let accepted =
-        known.as_ref().is_some_and(|name| world.context.accept.iter().any(|accept| accept.name == *name));
-    let budget = world.context.budget(&stream.name);
-    let named = match (budget, kind.fault) {
-        (Some(budget), Some(fault)) => Some(budget.contains(&fault.level())),
-        (None, Some(_)) => None,
-        (_, None) => Some(true),
-    };
-    let verdict = match (blame, named) {
-        _ if accepted => Cell::Accepted,
-        _ if over_budget => Cell::Fail,
-        (Blame::Server, _) | (_, Some(true)) => Cell::Fail,
-        (Blame::Config, Some(false)) => Cell::Accepted,
-        (Blame::Config, None) => Cell::Unprotected,
+    let known = known(kind.invariant, kind.class, kind.fault, &stream.rules, world.server, blame);
+    let verdict = if over_budget {
+        Cell::Fail
+    } else {
+        cell_of(blame, known.as_deref(), kind.fault, &stream.name, world.context)
     };
     Finding {
         invariant: kind.invariant,
@@ -165,22 +135,7 @@ fn cell(
             Err(why) => why_not = why,
         }
     }
-    let of_stream = |finding: &&Finding| {
-        finding.fault.as_deref() == Some(kind.name())
-            && (finding.target == stream.name || finding.target.starts_with(&format!("{} > ", stream.name)))
-    };
-    let has = |cell: Cell| findings.iter().filter(of_stream).any(|finding| finding.verdict == cell);
-    let verdict = if has(Cell::Fail) {
-        Cell::Fail
-    } else if bites == 0 {
-        Cell::Inconclusive
-    } else if has(Cell::Unprotected) {
-        Cell::Unprotected
-    } else if has(Cell::Accepted) {
-        Cell::Accepted
-    } else {
-        Cell::Pass
-    };
+    let verdict = Cell::of(kind, &stream.name, findings, bites > 0);
     let row = promise(Property::Messages, Some(kind), &stream.rules, world.context.sync, world.server);
     let tries = runs.len() as u64;
     FaultVerdict {

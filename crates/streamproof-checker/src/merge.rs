@@ -61,12 +61,7 @@ pub fn merge(run: Run<'_>, cases: impl IntoIterator<Item = Verdict>, context: &C
             fault.target.clone(),
         )
     });
-    let rank = |cell: Cell| match cell {
-        Cell::Fail => 0,
-        Cell::Unprotected => 1,
-        _ => 2,
-    };
-    sum.findings.sort_by_key(|finding| (rank(finding.verdict), finding.invariant));
+    sum.findings.sort_by_key(Finding::gravity);
     if sum.faults.is_empty() {
         reasons.insert("no fault was tried on any stream".to_owned());
     }
@@ -83,20 +78,7 @@ pub fn merge(run: Run<'_>, cases: impl IntoIterator<Item = Verdict>, context: &C
     );
     sum.not_proven = not_proven.into_iter().collect();
     sum.inconclusive = reasons.into_iter().collect();
-    let worst = |cell: Cell| sum.findings.iter().any(|finding| finding.verdict == cell);
-    sum.verdict = if sum.controls.iter().any(|control| !control.found) {
-        Overall::SelfCheckFailed
-    } else if failed || worst(Cell::Fail) {
-        Overall::Fail
-    } else if !sum.inconclusive.is_empty() {
-        Overall::Inconclusive
-    } else if worst(Cell::Unprotected) {
-        Overall::Unprotected
-    } else if worst(Cell::Accepted) {
-        Overall::Accepted
-    } else {
-        Overall::Pass
-    };
+    sum.verdict = Overall::of(&sum.controls, failed, !sum.inconclusive.is_empty(), &sum.findings);
     sum
 }
 

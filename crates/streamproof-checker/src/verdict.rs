@@ -1,6 +1,7 @@
 //! The verdict, in the shape of the `data` of `restart-check --json`.
 
 use serde::{Deserialize, Serialize};
+use streamproof_model::op::FaultKind;
 
 /// How many examples a finding carries.
 pub const EXAMPLES_MAX: usize = 32;
@@ -125,6 +126,75 @@ names! {
         Inconclusive = "inconclusive",
         /// It could not be run here.
         NotProven = "not-proven",
+    }
+}
+
+impl Overall {
+    /// The precedence: a control that was not found, before a failure, before inconclusive, before unprotected and accepted,
+    /// before pass.
+    #[must_use]
+    pub fn of(controls: &[ControlResult], failed: bool, inconclusive: bool, findings: &[Finding]) -> Self {
+        let worst = |cell: Cell| findings.iter().any(|finding| finding.verdict == cell);
+        if controls.iter().any(|control| !control.found) {
+            Self::SelfCheckFailed
+        } else if failed || worst(Cell::Fail) {
+            Self::Fail
+        } else if inconclusive {
+            Self::Inconclusive
+        } else if worst(Cell::Unprotected) {
+            Self::Unprotected
+        } else if worst(Cell::Accepted) {
+            Self::Accepted
+        } else {
+            Self::Pass
+        }
+    }
+}
+
+impl Cell {
+    /// A stream under a fault, from what was found there. A loss is a loss, bite or no bite; without one nothing else is said.
+    #[must_use]
+    pub fn of<'a>(
+        fault: FaultKind,
+        stream: &str,
+        findings: impl IntoIterator<Item = &'a Finding>,
+        bit: bool,
+    ) -> Self {
+        let found: Vec<Self> = findings
+            .into_iter()
+            .filter(|finding| finding.fault.as_deref() == Some(fault.name()) && finding.is_of(stream))
+            .map(|finding| finding.verdict)
+            .collect();
+        if found.contains(&Self::Fail) {
+            Self::Fail
+        } else if !bit {
+            Self::Inconclusive
+        } else if found.contains(&Self::Unprotected) {
+            Self::Unprotected
+        } else if found.contains(&Self::Accepted) {
+            Self::Accepted
+        } else {
+            Self::Pass
+        }
+    }
+}
+
+impl Finding {
+    /// Whether it is about a stream or one of its consumers.
+    #[must_use]
+    pub fn is_of(&self, stream: &str) -> bool {
+        self.target.strip_prefix(stream).is_some_and(|rest| rest.is_empty() || rest.starts_with(" > "))
+    }
+
+    /// What sorts findings: the gravest first.
+    #[must_use]
+    pub fn gravity(&self) -> (u8, Invariant) {
+        let rank = match self.verdict {
+            Cell::Fail => 0,
+            Cell::Unprotected => 1,
+            _ => 2,
+        };
+        (rank, self.invariant)
     }
 }
 

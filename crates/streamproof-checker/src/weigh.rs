@@ -2,7 +2,6 @@
 //! violations in another way than by a history.
 
 use crate::context::Context;
-use crate::known::known;
 use crate::promise::{Promise, Property, promise};
 use crate::rules::StreamRules;
 use crate::verdict::{Blame, Cell, Example, Finding, Invariant};
@@ -36,10 +35,7 @@ pub fn weigh(violation: Violation, rules: &StreamRules, server: Version, context
     let Violation { invariant, fault, .. } = violation;
     let row = promise(Property::of(invariant), fault, rules, context.sync, server);
     let blame = if row.promise == Promise::No { Blame::Config } else { Blame::Server };
-    // What was never promised is no defect, and nobody accepts it under the name of one.
-    let known = known(invariant, &violation.class, fault, rules, server)
-        .filter(|_| blame == Blame::Server)
-        .map(|defect| defect.name.to_owned());
+    let known = known(invariant, &violation.class, fault, rules, server, blame);
     let verdict = cell(blame, known.as_deref(), fault, &violation.stream, context);
     Finding {
         invariant,
@@ -54,6 +50,20 @@ pub fn weigh(violation: Violation, rules: &StreamRules, server: Version, context
         source: row.source.to_owned(),
         examples: violation.examples,
     }
+}
+
+/// The name of the known defect that a violation shows. What was never promised is no defect, and nobody accepts it under the name
+/// of one.
+pub(crate) fn known(
+    invariant: Invariant,
+    class: &str,
+    fault: Option<FaultKind>,
+    rules: &StreamRules,
+    server: Version,
+    blame: Blame,
+) -> Option<String> {
+    let defect = crate::known::known(invariant, class, fault, rules, server)?;
+    (blame == Blame::Server).then(|| defect.name.to_owned())
 }
 
 /// What a violation makes of its stream's verdict.

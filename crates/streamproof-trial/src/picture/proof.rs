@@ -340,27 +340,12 @@ fn cell(
     server: Version,
 ) -> FaultVerdict {
     let target = format!("{prefix}{name}");
-    let of_stream = |finding: &&Finding| {
-        finding.fault.as_deref() == Some(strike.fault.name())
-            && (finding.target == target || finding.target.starts_with(&format!("{target} > ")))
-    };
-    let has = |cell: Cell| findings.iter().filter(of_stream).any(|finding| finding.verdict == cell);
     let bitten = if stream.reading.cut_short.is_some() {
         Err("the stream was not read whole before".to_owned())
     } else {
         bite(&strike.evidence)
     };
-    let verdict = if has(Cell::Fail) {
-        Cell::Fail
-    } else if bitten.is_err() {
-        Cell::Inconclusive
-    } else if has(Cell::Unprotected) {
-        Cell::Unprotected
-    } else if has(Cell::Accepted) {
-        Cell::Accepted
-    } else {
-        Cell::Pass
-    };
+    let verdict = Cell::of(strike.fault, &target, findings, bitten.is_ok());
     let rules = StreamRules::of(&stream.config);
     let row = promise(Property::Messages, Some(strike.fault), &rules, context.sync, server);
     let bites = u64::from(bitten.is_ok());
@@ -406,19 +391,10 @@ fn general(fault: FaultKind) -> Vec<NotProven> {
 }
 
 fn conclude(verdict: &mut Verdict, context: &Context) {
-    let rank = |cell: Cell| match cell {
-        Cell::Fail => 0,
-        Cell::Unprotected => 1,
-        _ => 2,
-    };
-    verdict.findings.sort_by_key(|finding| (rank(finding.verdict), finding.invariant));
-    let worst = |cell: Cell| verdict.findings.iter().any(|finding| finding.verdict == cell);
-    verdict.verdict = if worst(Cell::Fail) || (context.strict && worst(Cell::Unprotected)) {
-        Overall::Fail
-    } else {
-        // What else there is, is added up over all.
-        Overall::Pass
-    };
+    verdict.findings.sort_by_key(Finding::gravity);
+    let unprotected = verdict.findings.iter().any(|finding| finding.verdict == Cell::Unprotected);
+    // Its controls and what is inconclusive are added over all.
+    verdict.verdict = Overall::of(&[], context.strict && unprotected, false, &verdict.findings);
 }
 
 fn empty(record: &Record, before: &Picture) -> Verdict {
