@@ -212,7 +212,8 @@ async fn publish(
         publisher.post(message, number).await.map_err(|e| failed(e.to_string()))?;
     }
     publisher.settle().await;
-    // What is acked may be on its way to the disk still, where that is asynchronous.
+    // What is acked may be on its way to the disk still, where that is asynchronous. Nothing tells when it has arrived: a wait that
+    // is too short only makes the loss that is reported larger.
     tokio::time::sleep(SETTLING).await;
     settle();
     let mut tick = tokio::time::interval(TICK);

@@ -1,6 +1,6 @@
 //! Buckets stay buckets: what the clients stored they find again, and edits after which they could not are refused.
 
-use crate::ground::{Ground, LINES, everything, replacing};
+use crate::ground::{Ground, LINES, everything, replacing, until};
 use async_nats::jetstream::{self, kv};
 use serde_json::{Value, json};
 use streamproof_model::failure::{Code, Failure as _};
@@ -125,10 +125,10 @@ async fn a_mirrored_bucket_with_values_is_not_promoted_to_one_that_would_not_fin
     // Empty, nothing is lost with it.
     assert_eq!(ground.plan(&files(None)).await.changing().next().unwrap().blocked, None);
     context.get_key_value("K").await.unwrap().put("a", "x".into()).await.unwrap();
-    while inspect::stream(&ground.js, "KV_COPY").await.unwrap().pointer("/state/messages") != Some(&json!(1))
-    {
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
+    until("the mirror has it", async || {
+        inspect::stream(&ground.js, "KV_COPY").await.unwrap().pointer("/state/messages") == Some(&json!(1))
+    })
+    .await;
     let plan = ground.plan(&files(None)).await;
     let blocked = plan.changing().next().unwrap().blocked.clone().unwrap_or_default();
     assert!(blocked.contains("would not find them"), "{blocked}");

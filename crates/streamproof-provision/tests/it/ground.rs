@@ -45,9 +45,7 @@ impl Ground {
     /// Stops the server and starts it again; the connection comes back by itself.
     pub(crate) async fn restart(&mut self) {
         self.server.restart().unwrap();
-        while self.js.request("INFO", &Value::Null).await.is_err() {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
+        until("the connection is back", async || self.js.request("INFO", &Value::Null).await.is_ok()).await;
     }
 
     pub(crate) fn desired(&self, files: &[(&str, Value)]) -> Desired {
@@ -174,4 +172,14 @@ pub(crate) fn everything() -> Allow {
 
 pub(crate) fn replacing(names: &[&str]) -> Allow {
     Allow { replace: names.iter().map(|n| (*n).to_owned()).collect(), ..everything() }
+}
+
+/// Looks until it is so, for half a minute.
+pub(crate) async fn until(what: &str, mut so: impl AsyncFnMut() -> bool) {
+    let bound = std::time::Duration::from_secs(30);
+    let began = std::time::Instant::now();
+    while !so().await {
+        assert!(began.elapsed() < bound, "not within {bound:?}: {what}");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
 }

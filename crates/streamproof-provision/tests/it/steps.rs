@@ -1,6 +1,6 @@
 //! What a plan says of losses, order, ownership and consent; what apply refuses; what export gives back.
 
-use crate::ground::{Ground, LINES, everything, from_export, pending, replacing};
+use crate::ground::{Ground, LINES, everything, from_export, pending, replacing, until};
 use serde_json::{Value, json};
 use streamproof_model::failure::{Code, Failure as _};
 use streamproof_model::moment;
@@ -50,14 +50,12 @@ async fn a_shorter_age_is_counted_exactly() {
     let last = inspect::stream(&ground.js, "S").await.unwrap();
     let last = last.pointer("/state/last_ts").and_then(Value::as_str).unwrap().to_owned();
     // Two seconds by the server's own clock, so that the first seven are older than what comes next.
-    loop {
+    until("they are two seconds old", async || {
         let info = inspect::stream(&ground.js, "S").await.unwrap();
         let now = info.get("ts").and_then(Value::as_str).unwrap().to_owned();
-        if moment::before(&now, 2_000_000_000).is_some_and(|then| moment::earlier(&last, &then)) {
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-    }
+        moment::before(&now, 2_000_000_000).is_some_and(|then| moment::earlier(&last, &then))
+    })
+    .await;
     ground.publish("S", 5).await;
     let plan = ground.plan(&file(1_500_000_000)).await;
     let loss = plan.changing().next().unwrap().loses.unwrap();
