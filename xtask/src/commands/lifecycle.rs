@@ -57,7 +57,9 @@ pub(crate) fn up(session: &Session<'_>, flags: &UpFlags) -> Result<Done, Problem
                 .await
                 .map_err(Problem::of)
         });
-        if interrupt.is_set() {
+        // A Ctrl-C reaches who waits and who notes it each on its own: it may have ended the wait and not be noted yet.
+        let ended = matches!(&brought, Err(problem) if problem.code == Code::Interrupted);
+        if ended || interrupt.is_set() {
             return Err(undone(session, &up));
         }
         let brought = brought?;
