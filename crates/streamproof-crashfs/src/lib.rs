@@ -2,10 +2,10 @@
 //!
 //! A [`log::Log`] is recorded once, while a real server runs on the file system of `fuse` (a feature, Linux). From it,
 //! [`state::state`] makes the directory tree that a crash at any [`log::Cut`] leaves, by the [`profile::Rules`] that
-//! were chosen; [`cuts`] says which cuts are worth trying and which states they lead to; [`explore`] builds each state
+//! were chosen; [`mod@cuts`] says which cuts are worth trying and which states they lead to; [`mod@explore`] builds each state
 //! in a directory and hands it to whoever starts a server on it. Nothing here knows NATS.
 //!
-//! The core is pure: no files but in [`disk`] and [`explore`], no clock, no randomness but a seed.
+//! The core is pure: no files but in [`disk`] and [`mod@explore`], no clock, no randomness but a seed.
 
 mod allowed;
 pub mod content;

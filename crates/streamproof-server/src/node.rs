@@ -1,4 +1,4 @@
-//! The persistent server: where it lives, whether it runs, its start and its end. As a plain process in [`process`]; as a
+//! The persistent server: where it lives, whether it runs, its start and its end. As a plain process in `process`; as a
 //! container in [`crate::container`].
 //!
 //! What is known of a node is never read from a leftover file. It runs if its `LOCK` is held, which the server does (it has

@@ -46,7 +46,7 @@ pub struct Shortest {
     pub operations: usize,
     /// Nothing more can be left out.
     pub minimal: bool,
-    /// How often the shortest form failed again, of [`SURE`].
+    /// How often the shortest form failed again, of `SURE`.
     pub again: u32,
     /// Candidates that were run.
     pub tries: u32,
