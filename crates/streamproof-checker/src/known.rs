@@ -158,6 +158,56 @@ nats stream info B           # the first sequence is lower than before"#,
         tried: "2.11.11, 2.14.6, 2.15.1: both; 2.10.25: the second",
     },
     Defect {
+        name: "acks-forgotten",
+        seen: "a consumer forgets all its acks, if the server or the power goes while its state is written",
+        shows: &[(Invariant::C3, "below what was acked")],
+        faults: IN_THE_MIDDLE,
+        retention: None,
+        first_seq: false,
+        versions: &[
+            (Version::new(2, 10, 0), Some(Version::new(2, 11, 11))),
+            (Version::new(2, 12, 0), Some(Version::new(2, 12, 1))),
+        ],
+        issue: "mended by nats-server #7388; filestore.go:writeFileWithSync emptied o.dat and then wrote it",
+        reproduction: r#"
+nats stream add A --subjects 'a.*' --defaults
+nats consumer add A R --pull --ack explicit --defaults
+nats pub a.x --count 5 hello
+nats consumer next A R --count 5
+sleep 1
+file=$STORE/jetstream/'$G'/streams/A/obs/R/o.dat     # kill -9 at the next write to it, or to what takes its place:
+strace -f -p $PID -P "$file" -P "$file.tmp" -e trace=write -e inject=write:signal=KILL &
+nats pub a.x more
+nats consumer next A R
+start
+nats consumer info A R        # ack floor 0; before: 5"#,
+        tried: "2.10.25, 2.11.10: 0; 2.11.11, 2.12.1: 5",
+    },
+    Defect {
+        name: "purge-forgets",
+        seen: "a stream begins at 1 again, with its consumers ahead of it, if the server or the power goes while it is purged",
+        shows: &[(Invariant::M7, "last sequence fell, empty")],
+        faults: IN_THE_MIDDLE,
+        retention: None,
+        first_seq: false,
+        versions: &[(Version::new(2, 10, 0), Some(Version::new(2, 14, 0)))],
+        issue: "mended by nats-server #7676; filestore.go:purge moved all blocks away before it wrote where the stream goes on",
+        reproduction: r#"
+nats stream add A --subjects 'a.*' --defaults
+nats consumer add A R --pull --ack explicit --defaults
+nats pub a.x --count 5 hello
+nats consumer next A R --count 5
+sleep 1
+folder=$STORE/jetstream/'$G'/streams/A/msgs     # kill -9 between its being moved away and made anew:
+strace -f -p $PID -P "$folder" -e trace=mkdirat -e inject=mkdirat:signal=KILL &
+nats stream purge A -f
+start
+nats stream info A            # last sequence 0; before: 5
+nats pub a.x more
+nats consumer next A R        # nothing comes"#,
+        tried: "2.10.25, 2.11.11, 2.12.1, 2.12.8: 0, and nothing comes; 2.14.0: 5, killed at any rename (trace=renameat)",
+    },
+    Defect {
         name: "stream-lost-at-update",
         seen: "a stream whose configuration is being changed as the power goes is gone as a whole, with `sync_interval: always` too",
         shows: &[(Invariant::K1, "stream missing")],
@@ -192,6 +242,10 @@ const CRASHES: &[FaultKind] = &[
     FaultKind::PowerCut,
     FaultKind::PowerCutExt4,
 ];
+
+/// Faults that end the server in the middle of whatever it does.
+const IN_THE_MIDDLE: &[FaultKind] =
+    &[FaultKind::Kill, FaultKind::KillAfterAck, FaultKind::PowerCut, FaultKind::PowerCutExt4];
 
 impl Defect {
     /// Whether a version of the server has it.
@@ -278,7 +332,8 @@ finding is called, not that it is found. A project that has to live with one say
 accept = [{ name = \"evicted-returns\", reason = \"our limits are never reached\" }]
 ```
 
-Each reproduction needs the `nats` CLI only. `start`, `stop` (SIGTERM) and `kill -9` are of the server, always on the same store.
+Each reproduction needs the `nats` CLI only, and two of them `strace`, to end the server at the right moment. `start`, `stop`
+(SIGTERM) and `kill -9` are of the server, always on the same store.
 
 This page is printed by `cargo run -p streamproof-checker --example known_defects` from
 `crates/streamproof-checker/src/known.rs`; a test holds the two equal.

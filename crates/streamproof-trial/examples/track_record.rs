@@ -16,7 +16,6 @@ use std::time::{Duration, Instant};
 
 use streamproof_model::version::Version;
 use streamproof_server::wire::Credentials;
-use streamproof_trial::budget::DEFAULT;
 use streamproof_trial::track_record::{Row, TABLE};
 use streamproof_trial::trial::{Length, Options, search};
 
@@ -71,8 +70,7 @@ fn attempt(row: &Row, version: &Version, seed: u64, time: Duration) -> Result<Tr
     let options = Options {
         seed,
         length: Length::For(time),
-        // A power cut has a search of its own.
-        faults: DEFAULT.to_vec(),
+        faults: row.faults.to_vec(),
         full: false,
         profiles: Vec::new(),
         survive: None,

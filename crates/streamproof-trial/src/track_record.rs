@@ -2,7 +2,10 @@
 //! that mends them. Data; the example `track_record` runs it, and docs/track-record.md shows it.
 
 use streamproof_checker::Verdict;
+use streamproof_model::op::FaultKind;
 use streamproof_model::version::Version;
+
+use crate::budget::DEFAULT;
 
 /// A defect, and two versions to tell it by.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +18,8 @@ pub struct Row {
     pub good: Version,
     /// What a user sees of it.
     pub seen: &'static str,
+    /// The faults of the search.
+    pub faults: &'static [FaultKind],
 }
 
 /// The rows. A search knows nothing of them: it is the general one, and they only say what it was seen to find.
@@ -24,24 +29,42 @@ pub const TABLE: &[Row] = &[
         bad: Version::new(2, 11, 1),
         good: Version::new(2, 11, 2),
         seen: "a stream with `first_seq` is empty after a plain restart",
+        faults: &DEFAULT,
     },
     Row {
         name: "creation-time-changes",
         bad: Version::new(2, 14, 5),
         good: Version::new(2, 14, 6),
         seen: "a stream's creation time changes over restart, update, restart",
+        faults: &DEFAULT,
     },
     Row {
         name: "drained-queue-forgets",
         bad: Version::new(2, 11, 10),
         good: Version::new(2, 11, 11),
         seen: "a drained work queue forgets its last sequence at a crash, and its consumer waits for ever",
+        faults: &DEFAULT,
     },
     Row {
         name: "consumer-creation-time-changes",
         bad: Version::new(2, 15, 0),
         good: Version::new(2, 15, 1),
         seen: "a consumer's creation time changes over restart, update, restart",
+        faults: &DEFAULT,
+    },
+    Row {
+        name: "acks-forgotten",
+        bad: Version::new(2, 11, 10),
+        good: Version::new(2, 11, 11),
+        seen: "a consumer forgets all its acks, if the power goes while its state is written",
+        faults: &[FaultKind::PowerCut],
+    },
+    Row {
+        name: "purge-forgets",
+        bad: Version::new(2, 12, 8),
+        good: Version::new(2, 14, 0),
+        seen: "a stream begins at 1 again, with its consumers ahead of it, if the power goes while it is purged",
+        faults: &[FaultKind::PowerCut],
     },
 ];
 

@@ -371,9 +371,10 @@ pub fn search(
             until: began + options.length.limits().1,
             // A default run has time for one; a search goes on.
             again: legs.is_empty() || matches!(options.length, Length::For(_)),
+            first: matches!(options.length, Length::For(_)),
         };
         let mut ended = Ended { cases: record.cases, ..Ended::default() };
-        let done = rounds.run(&cuts, &mut ended, |number, verdict| {
+        let done = rounds.run(&cuts, &mut ended, &mut found, |number, verdict| {
             restarts += verdict.restarts_verified;
             violations += verdict.findings.iter().map(|finding| finding.count).sum::<u64>();
             progress(Progress { cases: number, restarts, violations, elapsed: began.elapsed() });

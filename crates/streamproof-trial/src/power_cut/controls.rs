@@ -87,7 +87,7 @@ pub(crate) fn run_controls(
             until: Instant::now(),
             second: None,
         };
-        Ok(hunt(&hunting, None, |_| {})?.verdicts)
+        Ok(hunt(&hunting, None, |_| false)?.verdicts)
     };
     let lost = |verdicts: &[Verdict]| {
         verdicts

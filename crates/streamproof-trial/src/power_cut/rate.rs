@@ -110,7 +110,7 @@ pub fn rate(binary: &Binary, messages: u32, time: Duration, folder: &Path) -> Re
         until: begun + time,
         second: None,
     };
-    let catch = hunt(&hunting, None, |_| {})?;
+    let catch = hunt(&hunting, None, |_| false)?;
     Ok(Rate {
         states: catch.verdicts.len(),
         messages: catch.verdicts.iter().map(|verdict| verdict.counts.read_back).sum(),

@@ -1,7 +1,7 @@
 //! Power cuts in a run: group after group is recorded, cut and judged, until the time is up.
 
 use std::sync::atomic::AtomicBool;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use streamproof_checker::{Cell, Context, Overall, Verdict};
 use streamproof_crashfs::real::{Kind as DiskKind, RealDisk, available as disk_available};
@@ -40,6 +40,10 @@ const CUTS: usize = 4_000;
 /// Messages of a large burst, shared by the streams of a group: what is written is read back from every state.
 const BURST: u32 = 240;
 
+/// A search of many rounds tries the states of a recording for so long, in no order, and then records anew: what was not found in the
+/// first thousand of them is rather in another recording than in the second thousand.
+const ONE_RECORDING: Duration = Duration::from_secs(12);
+
 /// What the rounds need.
 #[derive(Debug)]
 pub(crate) struct Rounds<'a> {
@@ -60,6 +64,8 @@ pub(crate) struct Rounds<'a> {
     pub(crate) until: Instant,
     /// Further rounds are begun while there is time.
     pub(crate) again: bool,
+    /// Many rounds are wanted, and the first find ends it, not the last state of the recording in which it is.
+    pub(crate) first: bool,
 }
 
 /// What the rounds came to.
@@ -78,7 +84,8 @@ pub(crate) struct Ended {
 }
 
 impl Rounds<'_> {
-    /// Runs the controls and then round after round of the faults `kinds`, both of the level host-crash.
+    /// Runs the controls and then round after round of the faults `kinds`, both of the level host-crash, until `found` says yes to what
+    /// a case or a state came to.
     ///
     /// # Errors
     /// [`CutError`]; what was done until then is in `ended`.
@@ -86,6 +93,7 @@ impl Rounds<'_> {
         &self,
         kinds: &[FaultKind],
         ended: &mut Ended,
+        mut found: impl FnMut(&Verdict) -> bool,
         mut progress: impl FnMut(u32, &Verdict),
     ) -> Result<(), CutError> {
         let modelled = kinds.contains(&FaultKind::PowerCut);
@@ -113,25 +121,28 @@ impl Rounds<'_> {
         }
         let parts = usize::from(modelled) + kernels.len();
         for round in 0.. {
-            let mut failed = false;
+            let (mut done, mut on_disk) = (false, false);
             for (index, group) in self.groups.iter().enumerate() {
                 let parts = (self.groups.len() - index) * parts;
                 if let Some(bench) = &bench
-                    && let Some(place) = self.place(ended.cases, round, parts, failed)
+                    && let Some(place) = self.place(ended.cases, round, parts, done)
                 {
                     let number = place.number;
-                    failed |= self.group(group, bench, &place, ended, |verdict| progress(number, verdict))?;
+                    done |= self.group(group, bench, &place, ended, |verdict| {
+                        progress(number, verdict);
+                        found(verdict)
+                    })?;
                 }
-                for (done, kernel) in kernels.iter().enumerate() {
-                    let left = parts.saturating_sub(usize::from(modelled) + done);
-                    let Some(place) = self.place(ended.cases, round, left, failed) else { break };
+                for (before, kernel) in kernels.iter().enumerate() {
+                    let left = parts.saturating_sub(usize::from(modelled) + before);
+                    let Some(place) = self.place(ended.cases, round, left, done) else { break };
                     let verdict = self.on_disk(*kernel, group, &place, ended)?;
                     progress(place.number, &verdict);
+                    on_disk |= found(&verdict);
                     ended.verdicts.push(verdict);
                 }
             }
-            failed |= ended.verdicts.iter().any(|verdict| verdict.verdict == Overall::Fail);
-            if !self.again || failed || Instant::now() >= self.until {
+            if !self.again || done || on_disk || Instant::now() >= self.until {
                 break;
             }
         }
@@ -140,10 +151,13 @@ impl Rounds<'_> {
     }
 
     /// The next part, `left` of which are to share the time; none where it is up. Each part is done once in any case.
-    fn place(&self, cases: u32, round: u32, left: usize, failed: bool) -> Option<Place> {
+    fn place(&self, cases: u32, round: u32, left: usize, done: bool) -> Option<Place> {
         let now = Instant::now();
-        let share = self.until.saturating_duration_since(now) / left.max(1) as u32;
-        let over = (round > 0 && now >= self.until) || failed;
+        let mut share = self.until.saturating_duration_since(now) / left.max(1) as u32;
+        if self.first {
+            share = share.min(ONE_RECORDING);
+        }
+        let over = (round > 0 && now >= self.until) || done;
         (!over).then(|| Place { number: cases + 1, until: now + share, round })
     }
 
@@ -199,7 +213,7 @@ impl Rounds<'_> {
         bench: &Bench,
         place: &Place,
         ended: &mut Ended,
-        mut progress: impl FnMut(&Verdict),
+        mut found: impl FnMut(&Verdict) -> bool,
     ) -> Result<bool, CutError> {
         let (archive, number) = (self.archive, place.number);
         let (setup, mountpoint) = (self.setup(group), archive.mountpoint());
@@ -211,7 +225,7 @@ impl Rounds<'_> {
             record(&setup, &todo, self.builder.clone(), &mut arsenal, &history, self.began_ns, &mountpoint)?;
         ended.cases = number;
         let own = judge(&history, self.context).map_err(|error| CutError::History(error.to_string()))?;
-        let mut failed = own.verdict == Overall::Fail;
+        let mut done = found(&own);
         ended.verdicts.push(own);
         let hunting = |rules: Rules, until: Instant, second| Hunt {
             setup: &setup,
@@ -232,10 +246,12 @@ impl Rounds<'_> {
         let catch = hunt(
             &hunting(Rules::default(), begun + judged_for, Some(&mountpoint)),
             Some(&mut file),
-            &mut progress,
+            |verdict| {
+                done |= found(verdict);
+                done && self.first
+            },
         )?;
         file.finish(&archive.states_index(number))?;
-        failed |= catch.verdicts.iter().any(|verdict| verdict.verdict == Overall::Fail);
         catch.searched.iter().for_each(|searched| ended.tally.searched(searched));
         let lossy = |power: &PowerCut| power.cuts.iter().filter(|cut| cut.verdict != Cell::Pass).count();
         let drawn = plot(&recorded, &catch);
@@ -248,10 +264,10 @@ impl Rounds<'_> {
             let left = place.until.saturating_duration_since(Instant::now());
             let until = Instant::now() + left / (self.profiles.len() - index) as u32;
             let rules = Rules::new(*profile).with_seed(self.seed);
-            let catch = hunt(&hunting(rules, until, None), None, |_| {})?;
+            let catch = hunt(&hunting(rules, until, None), None, |_| false)?;
             catch.searched.iter().for_each(|searched| ended.tally.searched(searched));
         }
-        Ok(failed)
+        Ok(done)
     }
 
     /// One to three legs; between them now and then a restart on the same file system.

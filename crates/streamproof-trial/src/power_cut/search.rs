@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use streamproof_checker::{Context, Invariant, Verdict};
 use streamproof_crashfs::fuse::{MountOptions, Recording};
+use streamproof_crashfs::log::Op;
 use streamproof_crashfs::seed::Random;
 use streamproof_crashfs::{Budget, CrashState, Cut, Log, Places, Rules, cuts, explore, state, states};
 use streamproof_model::op::Record;
@@ -82,14 +83,15 @@ struct Tried {
     verdict: Verdict,
 }
 
-/// Tries the states of `hunt`. What each came to goes into `file`, where there is one.
+/// Tries the states of `hunt`. What each came to goes into `file`, where there is one, and to `enough`, which ends the search with a
+/// yes.
 ///
 /// # Errors
 /// [`CutError`]; the first one ends the search.
 pub(crate) fn hunt(
     hunt: &Hunt<'_>,
     mut file: Option<&mut StatesFile>,
-    mut progress: impl FnMut(&Verdict),
+    mut enough: impl FnMut(&Verdict) -> bool,
 ) -> Result<Catch, CutError> {
     let begun = Instant::now();
     let Hunt { recorded, rules, .. } = hunt;
@@ -97,29 +99,31 @@ pub(crate) fn hunt(
     chosen.retain(|cut| recorded.is_judged(*cut));
     let mut states = states(&recorded.log, &chosen, *rules);
     states.retain(|state| recorded.is_judged(state.cut));
-    shuffle(&mut states, recorded.seed);
+    states = in_turn(states, &recorded.log, recorded.seed);
     let mut catch = Catch { looked_at: chosen.len(), ..Catch::default() };
     let acks_ns = recorded.acks_ns();
     let span_ns = recorded.log.end_ns().max(1) as f64;
     let mut first = hunt.searched(1, states.len());
     let mut second = hunt.searched(2, 0);
     let (mut lossy_ns, mut all_ns) = (0, 0);
-    let mut keep = |tried: Vec<Tried>, searched: &mut Searched, catch: &mut Catch| -> Result<(), CutError> {
-        for Tried { line, records, mut verdict } in tried {
-            searched.tested += 1;
-            searched.lossy += usize::from(is_lossy(&verdict));
-            if let Some(file) = file.as_deref_mut() {
-                file.add(line, &records, &verdict)?;
+    let mut done = false;
+    let mut keep =
+        |tried: Vec<Tried>, searched: &mut Searched, catch: &mut Catch| -> Result<bool, CutError> {
+            for Tried { line, records, mut verdict } in tried {
+                searched.tested += 1;
+                searched.lossy += usize::from(is_lossy(&verdict));
+                if let Some(file) = file.as_deref_mut() {
+                    file.add(line, &records, &verdict)?;
+                }
+                done |= enough(&verdict);
+                if searched.lossy > WITH_EXAMPLES {
+                    verdict.findings.iter_mut().for_each(|finding| finding.examples.clear());
+                }
+                catch.verdicts.push(verdict);
             }
-            progress(&verdict);
-            if searched.lossy > WITH_EXAMPLES {
-                verdict.findings.iter_mut().for_each(|finding| finding.examples.clear());
-            }
-            catch.verdicts.push(verdict);
-        }
-        Ok(())
-    };
-    for (number, chunk) in states.chunks(CHUNK).enumerate() {
+            Ok(done)
+        };
+    'states: for (number, chunk) in states.chunks(CHUNK).enumerate() {
         if number > 0 && Instant::now() >= hunt.until {
             break;
         }
@@ -144,7 +148,9 @@ pub(crate) fn hunt(
             all_ns += tried.line.lasted_ns;
             lossy_ns += if is_lossy(&tried.verdict) { tried.line.lasted_ns } else { 0 };
         }
-        keep(tried, &mut first, &mut catch)?;
+        if keep(tried, &mut first, &mut catch)? {
+            break;
+        }
         for parent in chunk.iter().step_by(SECOND_EVERY) {
             let Some(place) = hunt.second.filter(|_| Instant::now() < hunt.until) else { break };
             let (log, states) = hunt.recovery(parent, place)?;
@@ -152,7 +158,9 @@ pub(crate) fn hunt(
             second.recoveries += 1;
             let cut_us = recorded.us(parent.cut.at_ns);
             let tried = hunt.try_all(&log, &states, 1, 2, Some(cut_us))?;
-            keep(tried, &mut second, &mut catch)?;
+            if keep(tried, &mut second, &mut catch)? {
+                break 'states;
+            }
         }
     }
     first.lossy_share = lossy_ns as f64 / (all_ns as f64).max(1.0);
@@ -246,9 +254,76 @@ fn is_lossy(verdict: &Verdict) -> bool {
     verdict.findings.iter().any(|finding| missing.contains(&finding.invariant))
 }
 
-fn shuffle(states: &mut [CrashState], seed: u64) {
+/// The order in which states are tried: at random, and in turn one at a turn of the directories or of a file's size and one anywhere.
+/// The former are few and short, and where most goes wrong; what they and the others show is weighted by how long each lasted.
+fn in_turn(states: Vec<CrashState>, log: &Log, seed: u64) -> Vec<CrashState> {
+    let (mut turns, mut others): (Vec<_>, Vec<_>) =
+        states.into_iter().partition(|state| is_turn(log, state.cut));
     let mut random = Random::new(seed);
-    for at in 1..states.len() {
-        states.swap(at, random.below(at as u64 + 1) as usize);
+    for part in [&mut turns, &mut others] {
+        for at in 1..part.len() {
+            part.swap(at, random.below(at as u64 + 1) as usize);
+        }
+    }
+    let mut order = Vec::with_capacity(turns.len() + others.len());
+    let (mut turns, mut others) = (turns.into_iter(), others.into_iter());
+    loop {
+        let before = order.len();
+        order.extend(turns.next());
+        order.extend(others.next());
+        if order.len() == before {
+            return order;
+        }
+    }
+}
+
+/// Whether the operation before a cut, or the one after it, changes what a folder holds or makes a file shorter.
+fn is_turn(log: &Log, cut: Cut) -> bool {
+    let entries = log.entries();
+    let around = [cut.ops.checked_sub(1).and_then(|before| entries.get(before)), entries.get(cut.ops)];
+    around.into_iter().flatten().any(|entry| {
+        matches!(
+            entry.op,
+            Op::Rename { .. }
+                | Op::Unlink { .. }
+                | Op::Rmdir { .. }
+                | Op::Mkdir { .. }
+                | Op::Create { .. }
+                | Op::Link { .. }
+                | Op::Truncate { .. }
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use streamproof_crashfs::notation::parse;
+
+    #[test]
+    fn every_state_is_tried_and_those_around_a_rename_or_a_truncation_come_in_turn_with_the_others() {
+        let mut text = String::from("create a\ncreate b\n");
+        (0..40).for_each(|at| text.push_str(&format!("owrite a {at} x\n")));
+        text.push_str("rename b c\n");
+        (40..80).for_each(|at| text.push_str(&format!("owrite a {at} y\n")));
+        text.push_str("truncate a 3\nfsync a\n");
+        let log = parse(&text).unwrap();
+        let found = states(&log, &cuts(&log, &[], 1, Budget::new(1_000)), Rules::default());
+        let turns = found.iter().filter(|state| is_turn(&log, state.cut)).count();
+        assert!((3..10).contains(&turns) && found.len() > 80, "{turns} of {}", found.len());
+        let of = |seed| -> Vec<usize> {
+            in_turn(found.clone(), &log, seed).iter().map(|state| state.cut.ops).collect()
+        };
+        let (one, other) = (of(1), of(2));
+        assert_ne!(one, other);
+        let first: Vec<bool> = in_turn(found.clone(), &log, 1)[..turns * 2]
+            .iter()
+            .map(|state| is_turn(&log, state.cut))
+            .collect();
+        assert_eq!(first, [true, false].repeat(turns));
+        for mut order in [one, other] {
+            order.sort_unstable();
+            assert_eq!(order, found.iter().map(|state| state.cut.ops).collect::<Vec<_>>());
+        }
     }
 }

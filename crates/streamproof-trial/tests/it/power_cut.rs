@@ -2,13 +2,14 @@
 
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use streamproof_checker::{Cell, Overall, Verdict};
 use streamproof_model::op::FaultKind;
 use streamproof_model::project::Project;
 use streamproof_trial::Profile;
 use streamproof_trial::power_cut::{available, disk_available};
-use streamproof_trial::trial::{Options, Outcome, judge_again, run};
+use streamproof_trial::trial::{Length, Options, Outcome, judge_again, run, search};
 
 use super::trial::{SHOP, options, project, show};
 
@@ -98,6 +99,27 @@ fn by_default_everything_is_lost_which_is_unprotected_or_a_failure_where_it_must
         let ext4 = &outcome.record.power_cuts.profiles[0];
         assert_eq!(ext4.lossy, ext4.tested, "{ext4:?}");
     }
+}
+
+#[test]
+fn a_search_ends_at_the_first_state_that_shows_what_is_looked_for() {
+    if skipped(available(), "fuse") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("jetstream.conf");
+    std::fs::write(&file, ALWAYS).unwrap();
+    let options = Options {
+        server_conf: Some(file),
+        length: Length::For(Duration::from_secs(600)),
+        ..options(&dir.path().join("runs"), &[FaultKind::PowerCut])
+    };
+    let project = project(&[SHOP, &[("jetstream.conf", ALWAYS)]].concat());
+    let outcome = search(&options, &project, &AtomicBool::new(false), |_| true, |_| {}).unwrap();
+    // A few at a time are tried, of hundreds; and nothing is recorded anew.
+    let ext4 = &outcome.record.power_cuts.profiles[0];
+    assert!(ext4.tested > 0 && ext4.tested < ext4.found / 2, "{ext4:?}");
+    assert_eq!(outcome.record.cases, 1);
 }
 
 #[test]

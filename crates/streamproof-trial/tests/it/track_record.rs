@@ -6,7 +6,6 @@ use std::time::Duration;
 use streamproof_model::version::Version;
 use streamproof_server::PINNED;
 use streamproof_server::wire::Credentials;
-use streamproof_trial::budget::DEFAULT;
 use streamproof_trial::track_record::{Row, TABLE};
 use streamproof_trial::trial::{Length, Options, search};
 
@@ -29,7 +28,7 @@ fn found(row: &Row, version: &Version, time: Duration) -> Option<Vec<String>> {
     let options = Options {
         seed: 6753,
         length: Length::For(time),
-        faults: DEFAULT.to_vec(),
+        faults: row.faults.to_vec(),
         full: false,
         profiles: Vec::new(),
         survive: None,
