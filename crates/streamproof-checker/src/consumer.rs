@@ -30,6 +30,8 @@ pub(crate) const YOUNG: u8 = 16;
 pub(crate) const NAKED: u8 = 32;
 /// It was answered so shortly before a crash that the ack floor may not tell of it, whatever is promised of the ack itself.
 pub(crate) const UNSURE: u8 = 64;
+/// It was so young at a crash that it may be lost, while another consumer had still to ack: no removal can be built on it later.
+pub(crate) const LOSABLE: u8 = 128;
 
 /// What is known of one consumer.
 #[derive(Debug, Default)]
@@ -110,6 +112,6 @@ impl Consumer {
 
     /// Whether the message was acked and the server said so.
     pub(crate) fn has_acked(&self, seq: u64) -> bool {
-        seq <= self.all_double || self.marks.get(seq).flags & (DOUBLE | NAKED) == DOUBLE
+        seq <= self.all_double || self.marks.get(seq).flags & (DOUBLE | NAKED | LOSABLE) == DOUBLE
     }
 }

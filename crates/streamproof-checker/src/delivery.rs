@@ -1,7 +1,7 @@
 //! C1, C2, C7, C8: what deliveries and acks say.
 
 use crate::column::{LIVE, READ};
-use crate::consumer::{AGED, Consumer, DELIVERED, DOUBLE, MAYBE_ACKED, NAKED, UNSURE, YOUNG};
+use crate::consumer::{AGED, Consumer, DELIVERED, DOUBLE, LOSABLE, MAYBE_ACKED, NAKED, UNSURE, YOUNG};
 use crate::findings::Target;
 use crate::promise::ACK_WINDOW_US;
 use crate::rules::AckPolicy;
@@ -33,7 +33,7 @@ impl World<'_> {
         }
         if kind == AckKind::DoubleAck && answered {
             // A later ack of a message that was sent back, or whose ack was young at a fault, counts anew.
-            mark.flags = (mark.flags & !(NAKED | YOUNG | AGED | UNSURE)) | DOUBLE;
+            mark.flags = (mark.flags & !(NAKED | YOUNG | AGED | UNSURE | LOSABLE)) | DOUBLE;
             if all {
                 consumer.all_double = consumer.all_double.max(seq);
             }
@@ -272,7 +272,7 @@ impl Consumer {
         for seq in kept {
             self.young.remove(&seq);
             let mark = self.marks.slot(seq);
-            mark.flags &= !YOUNG;
+            mark.flags &= !(YOUNG | LOSABLE);
             if mark.flags & DOUBLE != 0 {
                 mark.flags |= AGED;
             }

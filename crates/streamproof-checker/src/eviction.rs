@@ -1,7 +1,9 @@
 //! M8: whether a message that is no longer there was rightly removed.
 
 use crate::column::{MAYBE_DELETED, Slot};
+use crate::consumer::LOSABLE;
 use crate::messages::ADOPTED;
+use crate::promise::ACK_WINDOW_US;
 use crate::rules::Retention;
 use crate::stream::Purged;
 use crate::world::World;
@@ -139,7 +141,9 @@ impl World<'_> {
     }
 
     /// C9 *what is acked is gone*: whether a message of a work queue or interest stream was double-acked by
-    /// whoever it was for, so that it must be absent.
+    /// whoever it was for, so that it must be absent. The last of these acks removes it before its answer (nats-server
+    /// `stream.go:ackMsg`), so it stays away; the earlier ones are with their consumers only, and one that a crash may
+    /// have taken before the last came removes nothing.
     pub(crate) fn c9_must_be_gone(&mut self, id: StreamId, seq: u64, subject: u32) -> bool {
         let retention = self.streams[usize::from(id.0)].rules.retention;
         if retention == Retention::Limits {
@@ -162,5 +166,23 @@ impl World<'_> {
             acked_by_all = true;
         }
         acked_by_all
+    }
+
+    /// A crash begins that may take the young acks of an interest stream: those of messages that others had still to ack.
+    pub(crate) fn c9_acks_at_stake(&mut self, index: usize, begun: u64) {
+        let id = StreamId(self.consumers[index].stream);
+        if self.streams[usize::from(id.0)].rules.retention != Retention::Interest {
+            return;
+        }
+        let recent = &self.consumers[index].recent;
+        let young: Vec<u64> =
+            recent.iter().filter(|(at, _)| at + ACK_WINDOW_US > begun).map(|(_, seq)| *seq).collect();
+        for seq in young {
+            let message = self.streams[usize::from(id.0)].slots.get(seq).message;
+            let subject = message.checked_sub(1).map(|number| self.messages.get(number).subject);
+            if !subject.is_some_and(|subject| self.c9_must_be_gone(id, seq, subject)) {
+                self.consumers[index].marks.slot(seq).flags |= LOSABLE;
+            }
+        }
     }
 }

@@ -208,6 +208,38 @@ nats consumer next A R        # nothing comes"#,
         tried: "2.10.25, 2.11.11, 2.12.1, 2.12.8: 0, and nothing comes; 2.14.0: 5, killed at any rename (trace=renameat)",
     },
     Defect {
+        name: "removed-returns",
+        seen: "messages that were acked in a work queue, or deleted, are back after a crash, if the server had been restarted between",
+        shows: &[
+            (Invariant::M7, "returned, gone at a stop"),
+            (Invariant::M7, "first sequence fell, gone at a stop"),
+            (Invariant::C9, "acked and still there, gone at a stop"),
+        ],
+        faults: CRASHES,
+        retention: None,
+        first_seq: false,
+        versions: &[(Version::new(2, 14, 0), None)],
+        issue: "not reported yet; filestore.go:recoverFullState leaves out a block that has only tombstones left, and its file \
+                stays; the tombstones of what that file holds are then cleaned up (syncBlocks, Compact), and a recovery without \
+                the index reads the file again",
+        reproduction: r#"
+nats stream add J --subjects 'j.*' --retention work --max-bytes 100000 --defaults
+nats consumer add J W --pull --ack explicit --wait 1h --defaults
+nats pub j.x --count 400 "$(head -c 100 /dev/zero | tr '\0' x)"
+nats consumer next J W --no-ack                 # the first stays for later
+nats consumer next J W --count 399
+stop, start
+nats pub j.x more && nats consumer next J W
+nats pub j.x last
+nats req '$JS.API.STREAM.PURGE.J' '{"seq":402}' # without it, the same a sync_interval later
+nats consumer next J W
+nats stream info J                              # no messages
+kill -9, start
+nats stream info J                              # 42 messages, from sequence 359: all had been acked"#,
+        tried: "2.14.0, 2.14.1, 2.14.4, 2.14.6, 2.15.1: 42 are back; 2.10.25, 2.11.0, 2.11.11, 2.12.1, 2.12.8: none. Without the purge, \
+                with `sync_interval: 2s` and some seconds of waiting: 42 on 2.15.1",
+    },
+    Defect {
         name: "stream-lost-at-update",
         seen: "a stream whose configuration is being changed as the power goes is gone as a whole, with `sync_interval: always` too",
         shows: &[(Invariant::K1, "stream missing")],

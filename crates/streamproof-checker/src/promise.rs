@@ -39,8 +39,8 @@ impl Property {
     /// lost message.
     #[must_use]
     pub fn of_finding(invariant: Invariant, class: &str) -> Self {
-        match (invariant, class) {
-            (Invariant::C9, "acked and still there") => Property::Acks,
+        match invariant {
+            Invariant::C9 if class.starts_with("acked and still there") => Property::Acks,
             _ => Property::of(invariant),
         }
     }

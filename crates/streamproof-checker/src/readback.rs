@@ -200,6 +200,8 @@ impl World<'_> {
         let deleted = self.stream(id).slots.get(seq).flags & DELETED != 0;
         let class = if !deleted && self.may_have_been_evicted(id, seq, subject) {
             "returned, evicted"
+        } else if self.stream(id).gone_at_stop.contains(number) {
+            "returned, gone at a stop"
         } else {
             "returned"
         };
@@ -265,6 +267,7 @@ impl World<'_> {
                     flags |= REPORTED;
                 }
                 self.stream(id).slots.set(seq, Slot { flags, ..slot });
+                self.stream(id).gone.extend(number);
             }
             if let Some(number) = number {
                 above.count += 1;
@@ -286,6 +289,11 @@ impl World<'_> {
         stream.tight = stream.rules.clone();
         if let Some(fault) = self.current_fault() {
             fault.judged.insert(id.0);
+            let stopped = fault.kind.restarts() && fault.kind.graceful();
+            let stream = self.stream(id);
+            for number in stopped.then(|| std::mem::take(&mut stream.gone)).into_iter().flatten() {
+                stream.gone_at_stop.insert(number);
+            }
         }
     }
 
@@ -306,7 +314,10 @@ impl World<'_> {
             }
         }
         if self.c9_must_be_gone(id, seq, sent.subject) {
-            self.message_violation(Invariant::C9, id.0, "acked and still there", seq, number, || {
+            let before = self.stream(id).gone_at_stop.contains(number);
+            let class =
+                if before { "acked and still there, gone at a stop" } else { "acked and still there" };
+            self.message_violation(Invariant::C9, id.0, class, seq, number, || {
                 "all consumers that it was for have acked it, and got an answer".to_owned()
             });
         }

@@ -45,20 +45,21 @@ impl World<'_> {
         }
         if info.messages > 0 && info.first_seq < known_first && info.last_seq >= known_first {
             self.stream(info.stream).known_first = info.first_seq;
-            let subject = self.subject_at(info.stream, info.first_seq);
-            let evicted = subject
-                .is_some_and(|subject| self.may_have_been_evicted(info.stream, info.first_seq, subject));
-            let class = if evicted { "first sequence fell, evicted" } else { "first sequence fell" };
+            let number = self.stream(info.stream).slots.get(info.first_seq).message.checked_sub(1);
+            let evicted = number.is_some_and(|number| {
+                let subject = self.messages.get(number).subject;
+                self.may_have_been_evicted(info.stream, info.first_seq, subject)
+            });
+            let at_stop = number.is_some_and(|number| self.stream(info.stream).gone_at_stop.contains(number));
+            let class = match (evicted, at_stop) {
+                (true, _) => "first sequence fell, evicted",
+                (false, true) => "first sequence fell, gone at a stop",
+                (false, false) => "first sequence fell",
+            };
             self.violation(Invariant::M7, info.stream.0, class, Some(info.first_seq), || {
                 format!("first_seq is {}, and was {known_first}", info.first_seq)
             });
         }
-    }
-
-    /// The subject of the message that is known to have this sequence.
-    fn subject_at(&self, id: StreamId, seq: u64) -> Option<u32> {
-        let number = self.streams[usize::from(id.0)].slots.get(seq).message.checked_sub(1)?;
-        Some(self.messages.get(number).subject)
     }
 
     /// M8, as to bytes: no more than `max_bytes`.

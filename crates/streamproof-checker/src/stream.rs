@@ -45,6 +45,9 @@ pub(crate) struct Stream {
     pub(crate) reading: Option<Reading>,
     /// Messages that the reading that goes on has shown.
     pub(crate) seen: Set,
+    /// Messages that were found gone since the last graceful restart, and those that were gone at one.
+    pub(crate) gone: Vec<u32>,
+    pub(crate) gone_at_stop: Set,
     /// Batches since the stream was last read back: the numbers of their messages.
     pub(crate) batches: Vec<Vec<u32>>,
     /// The promises under the fault that went on last.
@@ -92,6 +95,8 @@ impl Stream {
             consumers: Vec::new(),
             reading: None,
             seen: Set::default(),
+            gone: Vec::new(),
+            gone_at_stop: Set::default(),
             batches: Vec::new(),
             rows,
             last_of_subject: HashMap::new(),

@@ -33,7 +33,7 @@ pub struct Violation {
 #[must_use]
 pub fn weigh(violation: Violation, rules: &StreamRules, server: Version, context: &Context) -> Finding {
     let Violation { invariant, fault, .. } = violation;
-    let row = promise(Property::of(invariant), fault, rules, context.sync, server);
+    let row = promise(Property::of_finding(invariant, &violation.class), fault, rules, context.sync, server);
     let blame = if row.promise == Promise::No { Blame::Config } else { Blame::Server };
     let known = known(invariant, &violation.class, fault, rules, server, blame);
     let verdict = cell(blame, known.as_deref(), fault, &violation.stream, context);

@@ -329,9 +329,17 @@ impl<'a> World<'a> {
             // A state from before the fault says nothing of what is read after it.
             self.streams[index].activity += 1;
         }
-        for index in 0..self.consumers.len() {
-            let acks = self.streams[usize::from(self.consumers[index].stream)].row(Property::Acks);
-            self.consumers[index].fault(at, kind, acks.promise == Promise::Yes);
+        let promised: Vec<bool> = self
+            .consumers
+            .iter()
+            .map(|consumer| self.streams[usize::from(consumer.stream)].row(Property::Acks).promise)
+            .map(|promise| promise == Promise::Yes)
+            .collect();
+        for (index, _) in promised.iter().enumerate().filter(|(_, promised)| kind.restarts() && !**promised) {
+            self.c9_acks_at_stake(index, at);
+        }
+        for (consumer, promised) in self.consumers.iter_mut().zip(promised) {
+            consumer.fault(at, kind, promised);
         }
     }
 

@@ -399,6 +399,68 @@ fn c9_work_queues_hold_what_is_unacked() {
     finds(&format!("{plain} read S after: 1=a:0.0 2=a:0.1 3=a:0.2"), &[]);
 }
 
+/// An interest stream that two consumers read: `c` acks, a fault comes, then `d` acks.
+fn two_interested(between: &str, tail: &str, expected: &[&str]) {
+    let consumer =
+        |name| format!("consumer S {name} {{\"ack_policy\":\"explicit\",\"durable_name\":\"{name}\"}}\n");
+    finds(
+        &format!(
+            "stream S {{\"retention\":\"interest\"}}\n {}{} pub S a 0.0 -> 1\n deliver c 1 a 0.0\n dack c 1 -> ok\n {between}
+             deliver d 1 a 0.0\n dack d 1 -> ok\n {tail}",
+            consumer("c"),
+            consumer("d")
+        ),
+        expected,
+    );
+}
+
+#[test]
+fn c9_an_ack_that_a_crash_took_before_the_last_one_came_removes_nothing() {
+    let there = "fault stop\n read S after: 1=a:0.0";
+    let violated = &["C9 acked and still there ×1"];
+    two_interested("fault kill\n read S after: 1=a:0.0\n", there, &[]);
+    two_interested("fault kill\n read S after: 1=a:0.0\n", "fault stop\n read S after:", &[]);
+    // Written long before the crash, or at a stop; or all had acked, and the last ack removed it before its answer.
+    two_interested("wait 600ms\n fault kill\n read S after: 1=a:0.0\n", there, violated);
+    two_interested("fault stop\n read S after: 1=a:0.0\n", there, violated);
+    two_interested("", "fault kill\n read S after: 1=a:0.0", violated);
+    // It came again, and was acked again; or the server's own floor says that the ack has outlived the crash.
+    two_interested(
+        "fault kill\n read S after: 1=a:0.0\n deliver c 1 a 0.0 x2\n dack c 1 -> ok\n",
+        there,
+        violated,
+    );
+    two_interested(
+        "fault kill\n cinfo c after delivered=1 floor=1\n read S after: 1=a:0.0\n",
+        there,
+        violated,
+    );
+}
+
+#[test]
+fn m7_what_was_gone_at_a_restart_and_is_back_after_a_crash_has_a_class_of_its_own() {
+    let queue =
+        format!("{} fault stop\n", CONSUMED.replacen("stream S", r#"stream S {"retention":"workqueue"}"#, 1));
+    let back = "fault kill\n info S after msgs=3 first=1 last=3\n read S after: 1=a:0.0 2=a:0.1 3=a:0.2";
+    finds(
+        &format!("{queue} info S after msgs=2 first=2 last=3\n read S after: 2=a:0.1 3=a:0.2\n {back}"),
+        &[
+            "M7 first sequence fell, gone at a stop ×1",
+            "M7 returned, gone at a stop ×1",
+            "C9 acked and still there, gone at a stop ×1",
+        ],
+    );
+    // Gone since, or seen to be gone after a crash only: something else brings it back.
+    finds(
+        &format!("{queue} fault kill\n read S after: 2=a:0.1 3=a:0.2\n {back}"),
+        &["M7 returned ×1", "C9 acked and still there ×1"],
+    );
+    let deleted = format!(
+        "{THREE} fault stop\n read S after: 1=a:0.0 2=a:0.1 3=b:0.2\n delete S 1 -> ok\n fault kill\n"
+    );
+    finds(&format!("{deleted} read S after: 1=a:0.0 2=a:0.1 3=b:0.2"), &["M7 returned ×1"]);
+}
+
 #[test]
 fn v1_a_key_has_its_last_value() {
     let bucket =

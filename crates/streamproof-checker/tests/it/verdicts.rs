@@ -1,7 +1,8 @@
 //! From findings to the verdict: blame, budgets, bites, precedence.
 
 use crate::{budget, judge};
-use streamproof_checker::{Accept, Blame, Cell, Context, Overall, SyncInterval};
+use streamproof_checker::promise::{Promise, Property, TABLE};
+use streamproof_checker::{Accept, Blame, Cell, Context, Invariant, Overall, SyncInterval};
 use streamproof_model::op::{FaultKind, Level};
 
 const LOST: &str = "stream S\n pub S a 0.0 -> 1\n fault power-cut-ext4\n read S after:\n finished";
@@ -121,4 +122,125 @@ fn a_consumers_budget_for_redelivery_decides_what_no_server_promises() {
     assert_eq!((finding.target.as_str(), finding.count), ("S > c", 1));
     let of_another = Context { redelivery: [("S > d".to_owned(), 0)].into(), ..Context::default() };
     assert_eq!(judge(AGAIN, &of_another).verdict, Overall::Pass);
+}
+
+/// What of a stream is lost under a fault that a row of the promise table does not cover.
+struct Unpromised {
+    property: Property,
+    /// The stream's configuration for which it is not promised, and one for which it is; the same where only the owner can ask.
+    config: [&'static str; 2],
+    sync: [SyncInterval; 2],
+    fault: FaultKind,
+    level: Level,
+    invariant: Invariant,
+}
+
+impl Unpromised {
+    fn history(&self, config: &str) -> String {
+        let (fault, last) = (
+            self.fault.name(),
+            match self.property {
+                Property::Messages => "read S after: 2=a:0.1",
+                // The consumer is.
+                Property::Definitions => "listing after S\n read S after: 1=a:0.0 2=a:0.1",
+                // Long after the ack, and the message is there still.
+                Property::Acks => "deliver c 1 a 0.0 x2\n read S after: 1=a:0.0 2=a:0.1",
+                Property::Floors => "cinfo c after delivered=2 floor=0\n read S after: 1=a:0.0 2=a:0.1",
+                Property::Sanity => "",
+            },
+        );
+        format!(
+            "stream S {config}\n consumer S c {{\"ack_policy\":\"explicit\",\"durable_name\":\"c\"}}
+             listing quiet S:c\n pub S a 0.0 -> 1\n pub S a 0.1 -> 2\n deliver c 1 a 0.0\n dack c 1 -> ok\n wait 600ms
+             fault {fault}\n {last}\n finished"
+        )
+    }
+}
+
+const FILE: &str = r#"{"storage":"file"}"#;
+const MEMORY: &str = r#"{"storage":"memory"}"#;
+const ASYNC: &str = r#"{"persist_mode":"async"}"#;
+const QUEUE: &str = r#"{"retention":"workqueue"}"#;
+
+/// One for each row of the table that promises nothing.
+fn unpromised() -> Vec<Unpromised> {
+    use Property as P;
+    let synced = [SyncInterval::Always; 2];
+    let sync = [SyncInterval::Default, SyncInterval::Always];
+    let of = |property, invariant, config, sync, fault: FaultKind| Unpromised {
+        property,
+        config,
+        sync,
+        fault,
+        level: fault.level(),
+        invariant,
+    };
+    let (stop, kill, cut) = (FaultKind::Stop, FaultKind::Kill, FaultKind::PowerCutExt4);
+    vec![
+        of(P::Messages, Invariant::M1, [MEMORY, FILE], synced, stop),
+        of(P::Acks, Invariant::C1, [MEMORY, FILE], synced, stop),
+        of(P::Floors, Invariant::C3, [MEMORY, FILE], synced, stop),
+        of(P::Definitions, Invariant::K1, [MEMORY, FILE], synced, stop),
+        of(P::Definitions, Invariant::K1, [FILE, FILE], sync, cut),
+        of(P::Messages, Invariant::M1, [ASYNC, FILE], synced, cut),
+        of(P::Messages, Invariant::M1, [FILE, FILE], sync, cut),
+        of(P::Acks, Invariant::C1, [FILE, FILE], sync, cut),
+        of(P::Floors, Invariant::C3, [FILE, FILE], sync, cut),
+        of(P::Messages, Invariant::M1, [ASYNC, FILE], synced, kill),
+        of(P::Acks, Invariant::C1, [QUEUE, FILE], synced, cut),
+    ]
+}
+
+#[test]
+fn every_row_that_promises_nothing_is_named_and_raising_the_promise_turns_its_history_into_a_fail() {
+    let mut rows: Vec<(Property, &str)> =
+        TABLE.iter().filter(|row| row.promise == Promise::No).map(|row| (row.property, row.source)).collect();
+    for loss in unpromised() {
+        let judged = |config: usize, sync: usize, levels: Option<&[Level]>| {
+            let survive = levels.and_then(budget);
+            let context = Context { sync: loss.sync[sync], survive, ..Context::default() };
+            let verdict = judge(&loss.history(loss.config[config]), &context);
+            let finding = verdict.findings.iter().find(|finding| finding.invariant == loss.invariant);
+            let finding =
+                finding.unwrap_or_else(|| panic!("{:?} {:?}", loss.property, verdict.findings)).clone();
+            (finding.verdict, finding.blame, verdict.verdict, finding.source)
+        };
+        let (cell, blame, overall, source) = judged(0, 0, None);
+        let named = format!("{:?} {} {:?}: {source}", loss.property, loss.config[0], loss.fault);
+        assert_eq!(
+            (cell, blame, overall),
+            (Cell::Unprotected, Blame::Config, Overall::Unprotected),
+            "{named}"
+        );
+        let row = rows.iter().position(|row| *row == (loss.property, source.as_str()));
+        rows.remove(row.unwrap_or_else(|| panic!("no row, or tried before: {named}")));
+        let (cell, blame, overall, also) = judged(0, 0, Some(&[]));
+        assert_eq!((cell, blame, overall), (Cell::Accepted, Blame::Config, Overall::Accepted), "{named}");
+        assert_eq!(also, source);
+        // The owner asks for it.
+        let (cell, blame, overall, _) = judged(0, 0, Some(&[loss.level]));
+        assert_eq!((cell, blame, overall), (Cell::Fail, Blame::Config, Overall::Fail), "{named}");
+        // The configuration promises it, whatever the owner says.
+        for levels in [None, Some(&[][..])] {
+            let (cell, blame, overall, other) = judged(1, 1, levels);
+            assert_eq!((cell, blame, overall), (Cell::Fail, Blame::Server, Overall::Fail), "{named}");
+            assert_ne!(other, source, "another row decides");
+        }
+    }
+    assert_eq!(rows, [], "rows without a history");
+}
+
+#[test]
+fn an_ack_older_than_the_window_is_a_fail_and_a_younger_one_is_measured() {
+    let young = judge(AGAIN, &Context::default());
+    assert_eq!((young.verdict, young.findings.len()), (Overall::Pass, 0));
+    assert!(young.measures.iter().any(|measure| measure.name == "double-acks-redelivered"));
+    let old = judge(&AGAIN.replace("fault kill", "wait 600ms\n fault kill"), &Context::default());
+    let finding = &old.findings[0];
+    assert_eq!(
+        (old.verdict, finding.invariant, finding.blame),
+        (Overall::Fail, Invariant::C1, Blame::Server)
+    );
+    let window = TABLE.iter().find(|row| row.property == Property::Acks && row.promise == Promise::Window);
+    assert_eq!(Some(finding.source.as_str()), window.map(|row| row.source));
 }

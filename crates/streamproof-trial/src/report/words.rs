@@ -93,6 +93,9 @@ pub fn what(finding: &Finding) -> String {
         (I::M4, _) => format!("{} stored more than once", many("message")),
         (I::M6, _) => format!("{} given to a second message", many("sequence")),
         (I::M7, "returned, evicted") => format!("{} back that a limit had removed", many("message")),
+        (I::M7, "returned, gone at a stop") => {
+            format!("{} back that a restart before had shown to be gone", many("message"))
+        }
         (I::M7, "returned") => format!("{} back that had been deleted", many("message")),
         (I::M7, class) => format!("its {class}{}", times()),
         (I::M10, "stored again") => format!("{} stored again within the duplicate window", many("message")),
