@@ -1,7 +1,9 @@
 //! Looks for false alarms: many runs with fresh seeds over every configuration in `configs/`, and what they came to.
 //!
 //! `cargo run --release -p streamproof-trial --example campaign [-- [NAME…] [--quick 15] [--default 1] [--for SECONDS]
-//! [--server VERSION] [--from SEED] [--jobs 2] [--keep DIR]]`: so many runs of each length on each configuration.
+//! [--fault NAME…] [--full] [--server VERSION] [--upgrade-to VERSION] [--downgrade-to VERSION] [--from SEED] [--jobs 2]
+//! [--keep DIR]]`: so many runs of each length on each configuration. It fails where a run is no pass, where one is inconclusive on
+//! more than 5 % of its faults, or where a kind of fault bites in less than 95 % of its tries.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "an example prints what it finds")]
 
@@ -29,7 +31,10 @@ struct Asked {
     default: u64,
     run_for: Option<Duration>,
     faults: Vec<FaultKind>,
+    full: bool,
     server: Version,
+    upgrade_to: Option<Version>,
+    downgrade_to: Option<Version>,
     from: u64,
     jobs: usize,
     keep: Option<PathBuf>,
@@ -50,7 +55,10 @@ fn asked() -> Result<Asked, Box<dyn Error>> {
         default: 1,
         run_for: None,
         faults: Vec::new(),
+        full: false,
         server: PINNED,
+        upgrade_to: None,
+        downgrade_to: None,
         from: now.as_secs() % 1_000_000_000,
         jobs: 2,
         keep: None,
@@ -66,7 +74,10 @@ fn asked() -> Result<Asked, Box<dyn Error>> {
                 let name = value()?;
                 asked.faults.push(FaultKind::named(&name).ok_or(format!("{name} is no fault"))?);
             }
-            "--server" => asked.server = value()?.parse().map_err(|error| format!("{error:?}"))?,
+            "--full" => asked.full = true,
+            "--server" => asked.server = version(&value()?)?,
+            "--upgrade-to" => asked.upgrade_to = Some(version(&value()?)?),
+            "--downgrade-to" => asked.downgrade_to = Some(version(&value()?)?),
             "--from" => asked.from = value()?.parse()?,
             "--jobs" => asked.jobs = value()?.parse::<usize>()?.max(1),
             "--keep" => asked.keep = Some(value()?.into()),
@@ -78,6 +89,17 @@ fn asked() -> Result<Asked, Box<dyn Error>> {
         asked.names = all;
     }
     Ok(asked)
+}
+
+fn version(word: &str) -> Result<Version, String> {
+    word.parse().map_err(|error| format!("{word}: {error:?}"))
+}
+
+/// The servers of a campaign: the one that is tried, and those that are changed to.
+struct Servers {
+    tried: Binary,
+    upgrade: Option<Binary>,
+    downgrade: Option<Binary>,
 }
 
 struct Job {
@@ -94,6 +116,8 @@ struct Tally {
     faults: BTreeMap<String, [u64; 4]>,
     findings: BTreeMap<String, (u64, String)>,
     errors: Vec<String>,
+    /// The largest part of a run's faults that were inconclusive, in percent.
+    most_open: f64,
     restarts: u64,
     busy: Duration,
 }
@@ -105,6 +129,8 @@ impl Tally {
         self.restarts += verdict.restarts_verified;
         let overall = format!("{:?}", verdict.verdict).to_lowercase();
         *self.verdicts.entry(overall).or_default() += 1;
+        let open = verdict.faults.iter().filter(|cell| cell.verdict == Cell::Inconclusive).count();
+        self.most_open = self.most_open.max(open as f64 * 100.0 / verdict.faults.len().max(1) as f64);
         for cell in &verdict.faults {
             let [cells, open, tries, bites] = self.faults.entry(cell.fault.clone()).or_default();
             *cells += 1;
@@ -140,6 +166,12 @@ impl Tally {
         }
     }
 
+    /// Kinds of fault that bit in less than 95 % of their tries.
+    fn toothless(&self) -> Vec<&str> {
+        let bites = |[_, _, tries, bites]: &[u64; 4]| *bites * 100 < *tries * 95;
+        self.faults.iter().filter(|(_, counts)| bites(counts)).map(|(fault, _)| fault.as_str()).collect()
+    }
+
     fn show(&self, elapsed: Duration) {
         println!("{} runs in {:.0} s: {:?}", self.runs, elapsed.as_secs_f64(), self.verdicts);
         println!(
@@ -154,6 +186,7 @@ impl Tally {
                 *open as f64 * 100.0 / (*cells).max(1) as f64
             );
         }
+        println!("  of one run's faults at most {:.1} % were inconclusive", self.most_open);
         for (what, (count, example)) in &self.findings {
             println!("  {count} × {what}\n      {example}");
         }
@@ -163,20 +196,20 @@ impl Tally {
     }
 }
 
-fn attempt(job: &Job, asked: &Asked, binary: &Binary) -> Result<(Verdict, Duration), Box<dyn Error>> {
+fn attempt(job: &Job, asked: &Asked, servers: &Servers) -> Result<(Verdict, Duration), Box<dyn Error>> {
     let folder = configs().join(&job.name);
     let runs = tempfile::tempdir()?;
     let options = Options {
         seed: job.seed,
         length: job.length,
         faults: if asked.faults.is_empty() { DEFAULT.to_vec() } else { asked.faults.clone() },
-        full: false,
+        full: asked.full,
         profiles: Vec::new(),
         survive: None,
         strict: false,
-        binary: binary.clone(),
-        upgrade_to: None,
-        downgrade_to: None,
+        binary: servers.tried.clone(),
+        upgrade_to: servers.upgrade.clone(),
+        downgrade_to: servers.downgrade.clone(),
         server_conf: shipped::server_conf(&folder),
         credentials: Credentials::None,
         runs: runs.path().to_owned(),
@@ -214,7 +247,12 @@ fn main() -> Result<(), Box<dyn Error>> {
             }
         }
     }
-    let binary = shipped::server(&asked.server)?;
+    let other = |version: &Option<Version>| version.as_ref().map(shipped::server).transpose();
+    let servers = Servers {
+        tried: shipped::server(&asked.server)?,
+        upgrade: other(&asked.upgrade_to)?,
+        downgrade: other(&asked.downgrade_to)?,
+    };
     println!(
         "nats-server {}: {} runs over {} configurations, seeds from {}, {} at a time",
         asked.server,
@@ -228,7 +266,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         for _ in 0..asked.jobs {
             scope.spawn(|| {
                 while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let done = attempt(job, &asked, &binary).map_err(|error| error.to_string());
+                    let done = attempt(job, &asked, &servers).map_err(|error| error.to_string());
                     let Ok(mut tally) = tally.lock() else { break };
                     match done {
                         Ok((verdict, took)) => tally.add(job, &verdict, took),
@@ -245,5 +283,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     tally.show(started.elapsed());
     let bad =
         ["fail", "selfcheckfailed", "inconclusive"].iter().any(|name| tally.verdicts.contains_key(*name));
-    if bad || !tally.errors.is_empty() { Err("not every run was a pass".into()) } else { Ok(()) }
+    if bad || !tally.errors.is_empty() {
+        return Err("not every run was a pass".into());
+    }
+    if tally.most_open > 5.0 {
+        return Err("a run was inconclusive on more than 5 % of its faults".into());
+    }
+    match tally.toothless().as_slice() {
+        [] => Ok(()),
+        kinds => Err(format!("bit in less than 95 % of their tries: {}", kinds.join(", ")).into()),
+    }
 }

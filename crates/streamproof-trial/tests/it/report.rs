@@ -1,5 +1,6 @@
 //! Reports of small fixed runs: how each is drawn, and that nothing a server or a file says gets out of its place.
 
+use streamproof_checker::promise::{Promise, TABLE, When};
 use streamproof_checker::{
     Accept, Blame, Cell, Context, ControlResult, Counts, Example, FaultVerdict, Finding, Invariant, Measure,
     NotProven, Overall, Verdict,
@@ -244,6 +245,32 @@ fn a_terminal_gets_what_matters_first_and_last_what_was_not_proven() {
     assert!(coloured.contains("\u{1b}[1;31mfail\u{1b}[0m  ORDERS"), "{coloured:?}");
     let hostile = terminal::render(&hostile(), Screen { width: Some(80), colour: false });
     assert!(!hostile.chars().any(|letter| letter.is_control() && letter != '\n'), "{hostile:?}");
+}
+
+#[test]
+fn a_loss_that_was_never_promised_comes_with_the_row_that_says_so_what_would_protect_it_and_its_price() {
+    for row in TABLE.iter().filter(|row| row.promise == Promise::No) {
+        let kind = row.kinds.first().copied().unwrap_or(FaultKind::PowerCutExt4).name();
+        let mut lost = cell("CACHE", kind, Cell::Unprotected);
+        (lost.source, lost.remedy) = (row.source.to_owned(), row.remedy.map(str::to_owned));
+        let mut found = finding("CACHE", kind, "lost all", Cell::Unprotected);
+        found.source = row.source.to_owned();
+        let report = report(Overall::Unprotected, vec![lost], vec![found]);
+        let price = row.remedy.and_then(streamproof_trial::price::beside);
+        assert_eq!(price.is_some(), row.when == When::Unsynced, "{row:?}");
+        // One line each, and what Markdown and HTML escape as they were.
+        let plain = |text: &str| text.replace("&amp;", "&").replace("&gt;", ">").replace('\\', "");
+        for text in [
+            terminal::render(&report, Screen { width: None, colour: false }),
+            plain(&markdown::render(&report)),
+            plain(&page::render(&report)),
+        ] {
+            let said = [Some(row.source), row.remedy, price.as_deref()];
+            for said in said.into_iter().flatten() {
+                assert!(text.contains(said), "{said} is not in: {text}");
+            }
+        }
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ use maud::{Markup, html};
 use streamproof_checker::Finding;
 
 use super::{anchor, ms};
+use crate::price;
 use crate::report::{Report, words};
 
 /// So many examples stand open; the others fold away.
@@ -39,7 +40,10 @@ fn one(report: &Report, finding: &Finding) -> Markup {
             (words::sentence(finding)) "."
         }
         p.dim { "Must hold: " (words::meaning(finding.invariant)) ". " (upper(words::blame(finding.blame))) ": " (finding.source) "." }
-        @if let Some(remedy) = report.remedy(finding) { p.remedy { "What would protect it: " (remedy) } }
+        @if let Some(remedy) = report.remedy(finding) {
+            p.remedy { "What would protect it: " (remedy) }
+            @if let Some(price) = price::beside(remedy) { p.dim { "What it costs: " (price) "." } }
+        }
         ul.plain { @for example in open { li { (words::example(example)) span.dim { " (at " (ms(example.at)) ")" } } } }
         @if !folded.is_empty() {
             details {
