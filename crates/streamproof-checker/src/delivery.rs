@@ -49,11 +49,15 @@ impl World<'_> {
         let stream = StreamId(self.consumer(id).stream);
         self.stream(stream).activity += 1;
         self.saw(stream, delivery);
-        self.c1_not_again(at, delivery);
+        // What arrives while a server goes down is of the life that ends: the next one knows nothing of it.
+        let ends = self.faults.last().is_some_and(|fault| fault.kind.restarts() && !fault.recovered);
+        if !ends {
+            self.c1_not_again(at, delivery);
+        }
         self.c7_counted(delivery);
-        self.c8_matching_and_in_order(delivery);
+        self.c8_matching_and_in_order(delivery, ends);
         let consumer = &mut self.consumers[index];
-        let epoch = consumer.epoch;
+        let epoch = if ends { consumer.epoch_before() } else { consumer.epoch };
         let mark = consumer.marks.slot(delivery.seq);
         mark.flags |= DELIVERED;
         mark.count = u8::try_from(delivery.delivered).unwrap_or(u8::MAX);
@@ -181,7 +185,7 @@ impl World<'_> {
 
     /// C8 *only what matches, and in order*: a delivered subject matches the consumer's filter; first deliveries
     /// come in the order of the stream.
-    fn c8_matching_and_in_order(&mut self, delivery: &Deliver) {
+    fn c8_matching_and_in_order(&mut self, delivery: &Deliver, ends: bool) {
         let id = delivery.consumer;
         let subject = delivery.subject.0;
         let name = self.subjects.get(subject as usize).map_or("", String::as_str);
@@ -195,7 +199,7 @@ impl World<'_> {
         }
         let consumer = &mut self.consumers[usize::from(id.0)];
         let (consumer_seq, seq) = consumer.in_order;
-        if delivery.delivered != 1 || delivery.consumer_seq <= consumer_seq {
+        if ends || delivery.delivered != 1 || delivery.consumer_seq <= consumer_seq {
             return;
         }
         consumer.in_order = (delivery.consumer_seq, delivery.seq.max(seq));
@@ -277,6 +281,11 @@ impl Consumer {
                 mark.flags |= AGED;
             }
         }
+    }
+
+    /// The epoch that the last fault ended.
+    fn epoch_before(&self) -> u8 {
+        if self.epoch == 1 { u8::MAX } else { self.epoch - 1 }
     }
 
     /// How many faults that end the process ago an epoch was.

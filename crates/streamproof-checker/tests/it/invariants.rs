@@ -1,6 +1,8 @@
 //! Each invariant: a history that holds it and one that does not.
 
 use crate::finds;
+use streamproof_checker::Context;
+use streamproof_model::op::{Event, Op};
 
 const THREE: &str = "stream S
     pub S a 0.0 -> 1
@@ -397,6 +399,32 @@ fn c9_work_queues_hold_what_is_unacked() {
     let plain = queue.replace("dack c 1 -> ok", "ack c 1");
     finds(&format!("{plain} read S after: 2=a:0.1 3=a:0.2"), &[]);
     finds(&format!("{plain} read S after: 1=a:0.0 2=a:0.1 3=a:0.2"), &[]);
+}
+
+/// What a push consumer had sent is read while its server goes down: the fault has begun, and the next life sends it again.
+#[test]
+fn c7_and_c8_what_arrives_while_a_server_goes_down_is_of_the_life_that_ends() {
+    let parsed = |fault: &str, then: &str| {
+        let text = format!("{CONSUMED} deliver c 3 a 0.2 #3\n fault {fault}\n {then}");
+        let mut operations = streamproof_checker::notation::parse(&text).unwrap();
+        let event =
+            |op: &Op, wanted: fn(&Event) -> bool| matches!(op, Op::Event { event, .. } if wanted(event));
+        let begins =
+            operations.iter().position(|op| event(op, |event| matches!(event, Event::FaultBegin { .. })));
+        let last = operations.iter().rposition(|op| event(op, |event| matches!(event, Event::Deliver(deliver) if deliver.seq == 3 && deliver.consumer_seq == 3)));
+        let (Some(begins), Some(last)) = (begins, last) else { panic!("{text}") };
+        operations[last..=begins].rotate_left(1);
+        let verdict = streamproof_checker::check(operations, &Context::default());
+        let found =
+            verdict.findings.iter().map(|finding| format!("{} {}", finding.invariant.name(), finding.class));
+        found.collect::<Vec<String>>()
+    };
+    let none: Vec<String> = Vec::new();
+    assert_eq!(parsed("kill", "deliver c 3 a 0.2 #4 x1"), none);
+    assert_eq!(parsed("kill", "deliver c 2 a 0.1 #3 x1\n deliver c 3 a 0.2 #4 x1"), none);
+    // At a stop the count is written; and it counts as no delivery since.
+    assert_eq!(parsed("stop", "deliver c 3 a 0.2 #4 x1"), ["C7 count fell"]);
+    assert_eq!(parsed("kill", "deliver c 2 a 0.1 #3 x2\n drained c 40s"), ["C5 not delivered again"]);
 }
 
 /// An interest stream that two consumers read: `c` acks, a fault comes, then `d` acks.
