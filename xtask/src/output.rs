@@ -86,6 +86,7 @@ impl Out {
     }
 
     /// How stdout is drawn on: how wide, where it is a terminal, and whether with colours.
+    #[cfg(feature = "proof")]
     pub(crate) fn screen(&self) -> (Option<usize>, bool) {
         let size = terminal_size::terminal_size_of(std::io::stdout());
         (size.map(|(width, _)| usize::from(width.0)), self.colour_out)
@@ -109,6 +110,7 @@ impl Out {
     }
 
     /// Shows how far it is, on a terminal only.
+    #[cfg(feature = "proof")]
     pub(crate) fn progress(&self, text: &str, done: u64, of: u64) {
         self.doing(text);
         let live = self.live.borrow();
@@ -233,7 +235,7 @@ fn paint(on: bool, role: Role, text: &str) -> String {
 pub(crate) fn columns(rows: &[Vec<String>]) -> String {
     let count = rows.iter().map(Vec::len).max().unwrap_or(0);
     let widths: Vec<usize> = (0..count)
-        .map(|i| rows.iter().filter_map(|row| row.get(i)).map(|cell| cell.chars().count()).max().unwrap_or(0))
+        .map(|i| rows.iter().filter_map(|row| row.get(i)).map(|cell| width(cell)).max().unwrap_or(0))
         .collect();
     let mut text = String::new();
     for row in rows {
@@ -241,13 +243,21 @@ pub(crate) fn columns(rows: &[Vec<String>]) -> String {
         for (i, cell) in row.iter().enumerate() {
             line.push_str(cell);
             if i + 1 < row.len() {
-                line.extend(std::iter::repeat_n(' ', widths[i] - cell.chars().count() + 2));
+                line.extend(std::iter::repeat_n(' ', widths[i] - width(cell) + 2));
             }
         }
         text.push_str(line.trim_end());
         text.push('\n');
     }
     text
+}
+
+/// How wide a cell is on the screen: what only sets its colour takes no room.
+fn width(cell: &str) -> usize {
+    let mut parts = cell.split('\u{1b}');
+    let first = parts.next().map_or(0, |plain| plain.chars().count());
+    first
+        + parts.map(|part| part.split_once('m').map_or(0, |(_, plain)| plain.chars().count())).sum::<usize>()
 }
 
 /// A number of things, for people.
@@ -284,6 +294,14 @@ mod tests {
         assert_eq!(bad["error"]["code"], "port-in-use");
         assert_eq!(bad["code"], "port-in-use");
         assert_eq!(good["ok"], true);
+    }
+
+    #[test]
+    fn columns_stand_below_each_other_whatever_their_colour() {
+        let row = |role, word: &str| vec![paint(true, role, word), "next".to_owned()];
+        let shown = columns(&[row(Role::Good, "ok"), row(Role::Quiet, "info"), row(Role::Strong, "warn")]);
+        let at = |line: &str| width(line.split("next").next().unwrap_or_default());
+        assert_eq!(shown.lines().map(at).collect::<Vec<_>>(), [6, 6, 6], "{shown:?}");
     }
 
     #[test]

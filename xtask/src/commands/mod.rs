@@ -1,7 +1,9 @@
 //! One file a command, or a family of commands; here only which is which.
 
 mod apply;
+#[cfg(feature = "proof")]
 mod bench;
+mod build;
 mod clean;
 mod completions;
 mod doctor;
@@ -10,7 +12,9 @@ mod init;
 mod lifecycle;
 mod look;
 mod messages;
+#[cfg(feature = "proof")]
 mod pictures;
+#[cfg(feature = "proof")]
 mod proof;
 mod session;
 mod validate;
@@ -19,6 +23,8 @@ use crate::flags::{Cli, Command};
 use crate::output::{Done, Out};
 use crate::problem::Problem;
 use session::Session;
+#[cfg(not(feature = "proof"))]
+use streamproof::model::failure::Code;
 
 /// The command's name, as it is typed.
 pub(crate) fn name(command: &Command) -> &'static str {
@@ -52,7 +58,11 @@ pub(crate) fn name(command: &Command) -> &'static str {
 /// Has another build of this program do it, where that is asked for: its status, as it has answered all by itself.
 pub(crate) fn elsewhere(cli: &Cli, out: &Out) -> Result<Option<u8>, Problem> {
     match &cli.command {
-        Command::Bench(flags) => bench::in_release(out, flags),
+        // A debug build measures itself, not the server.
+        Command::Bench(flags) if !flags.as_built && cfg!(debug_assertions) => build::release(out),
+        Command::Bench(_) | Command::RestartCheck(_) | Command::Report(_) if cfg!(not(feature = "proof")) => {
+            build::whole(out)
+        }
         _ => Ok(None),
     }
 }
@@ -78,9 +88,16 @@ pub(crate) fn run(cli: &Cli, out: &Out) -> Result<Done, Problem> {
         Command::Plan(flags) => apply::plan(&session()?, flags),
         Command::Apply(flags) => apply::apply(&session()?, flags),
         Command::Export(flags) => apply::export(&session()?, flags),
+        #[cfg(feature = "proof")]
         Command::Bench(flags) => bench::run(&session()?, flags),
+        #[cfg(feature = "proof")]
         Command::RestartCheck(flags) => proof::restart_check(&session()?, flags),
+        #[cfg(feature = "proof")]
         Command::Report(flags) => proof::report(&session()?, flags),
+        #[cfg(not(feature = "proof"))]
+        Command::Bench(_) | Command::RestartCheck(_) | Command::Report(_) => {
+            Err(Problem::new(Code::Internal, "this build does not have the proof in it"))
+        }
         Command::Clean(flags) => clean::run(&session()?, flags),
         Command::Init(flags) => init::run(flags),
         Command::Completions(flags) => completions::run(flags),

@@ -36,7 +36,13 @@ impl<'a> Session<'a> {
         let here =
             std::env::current_dir().map_err(|e| Problem::new(Code::Io, format!("no current folder: {e}")))?;
         let home = Home::open(global.project.as_deref(), &here).map_err(Problem::of)?;
-        // A proof that was killed may have left a file system mounted: whatever is asked for, it goes first.
+        // A proof that was killed may have left a file system mounted: whatever is asked for, it goes first. Where there was one, the
+        // build that knows what it left is there, too.
+        #[cfg(not(feature = "proof"))]
+        if streamproof::mounts::are_below(&home.folder.state_dir()) {
+            super::build::whole(out)?;
+        }
+        #[cfg(feature = "proof")]
         for path in home.clean_stale_mounts() {
             out.note(&format!("unmounted {}, left by a run that was killed", path.display()));
         }

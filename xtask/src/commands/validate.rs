@@ -7,7 +7,7 @@ use streamproof::model::version::Version;
 
 use super::session::{Session, invalid, shown};
 use crate::flags::ValidateFlags;
-use crate::output::Done;
+use crate::output::{Done, count};
 use crate::problem::Problem;
 
 pub(crate) fn run(session: &Session<'_>, flags: &ValidateFlags) -> Result<Done, Problem> {
@@ -44,11 +44,11 @@ pub(crate) fn run(session: &Session<'_>, flags: &ValidateFlags) -> Result<Done, 
         return Err(invalid(&errors).data(data));
     }
     let text = format!(
-        "valid for nats-server {}: {} streams, {} consumers, {} warnings",
+        "valid for nats-server {}: {}, {}, {}",
         project.version,
-        project.desired.streams.len(),
-        project.desired.consumers.len(),
-        warnings.len()
+        count(project.desired.streams.len() as u64, "stream"),
+        count(project.desired.consumers.len() as u64, "consumer"),
+        count(warnings.len() as u64, "warning")
     );
     Ok(Done::new(text, data))
 }

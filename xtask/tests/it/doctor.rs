@@ -222,7 +222,7 @@ fn what_up_needs_is_said_with_its_fix() {
     expect(
         &document,
         &[
-            ("ok", "files", "1 streams, 1 consumers"),
+            ("ok", "files", "1 stream, 1 consumer"),
             ("ok", "server", "works offline"),
             (
                 "warn",
