@@ -223,6 +223,17 @@ pub fn acquire(wanted: &Wanted, sources: &Sources) -> Result<Binary, AcquireErro
     fetched::fetch(wanted, sources, refused)
 }
 
+/// What was fetched earlier, if it is still what it was.
+pub(crate) fn cached(wanted: &Wanted, sources: &Sources) -> Option<Binary> {
+    cache::find(wanted, sources, &mut Vec::new())
+}
+
+/// The containers that a killed fetch from the image into this cache has left, by name; also those of one that is at work.
+#[must_use]
+pub fn left_in_docker(cache: &Path) -> Vec<String> {
+    fetched::left_in_docker(cache)
+}
+
 /// The sources whose programs are on `PATH`. Whether they give anything is only known when they are asked.
 #[must_use]
 pub fn tools(sources: &Sources) -> Vec<Source> {
@@ -265,7 +276,11 @@ pub fn version_of(path: &Path) -> Result<Version, String> {
                 other => other.to_string(),
             },
         )?;
-    let text = said.text();
+    version_said(&said.text())
+}
+
+/// The version in the answer to `nats-server --version`.
+pub(crate) fn version_said(text: &str) -> Result<Version, String> {
     let version = text.strip_prefix("nats-server: ").and_then(|version| version.trim().parse().ok());
     version.ok_or_else(|| format!("it says it is {text:?}, not a nats-server"))
 }

@@ -11,12 +11,12 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::acquire::{Binary, sha256};
+use crate::acquire::sha256;
 use crate::disk::Doing;
 use crate::engine::{Engine, Keep};
 use crate::error::ServerError;
+use crate::image;
 use crate::node::{Node, Running, Start};
-use crate::pins::{self, PINNED};
 use crate::poll::{self, Pace};
 use crate::tool::{Tool, ToolError};
 use streamproof_model::version::Version;
@@ -26,9 +26,6 @@ pub const PROJECT_LABEL: &str = "dev.streamproof.project";
 const NODE_LABEL: &str = "dev.streamproof.node";
 const VERSION_LABEL: &str = "dev.streamproof.version";
 const SPEC_LABEL: &str = "dev.streamproof.spec";
-/// Images are shared by all projects of a user: the label says only that they are ours.
-const IMAGE_LABEL: &str = "dev.streamproof.image";
-const IMAGE_NAME: &str = "streamproof-nats";
 
 /// Where things are in the container. The node's configuration includes `../../nats-config/jetstream.conf`, as on the host.
 const INSIDE: &str = "/streamproof";
@@ -38,8 +35,8 @@ const MONITOR_INSIDE: u16 = 8222;
 
 /// How long Docker may take for what is done at once.
 const QUICK_BOUND: Duration = Duration::from_secs(30);
-/// How long the official image may take to come.
-const PULL_BOUND: Duration = Duration::from_secs(300);
+/// How long Docker may take for anything at all, building an image for one.
+const LONG_BOUND: Duration = Duration::from_secs(300);
 
 /// A container of ours, as Docker shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -168,9 +165,12 @@ pub(crate) fn start(node: &Node, start: &Start, keep: Keep) -> Result<Running, S
     let mut old = old;
     let mut tries = 0;
     let made = loop {
-        let image = image(&start.binary)?;
+        let (image, id) = match &start.image {
+            Some(official) => (official.reference.clone(), official.id.as_str()),
+            None => (image::built(&start.binary)?, ""),
+        };
         let words = words(node, start, &image, keep);
-        let spec = spec(&words, &start.config_file)?;
+        let spec = spec(&words, id, &start.config_file)?;
         match &old {
             Some(container) if container.lives() => return Ok(container.running()),
             Some(container) if container.spec == spec => break false,
@@ -304,45 +304,17 @@ fn words(node: &Node, start: &Start, image: &str, keep: Keep) -> Vec<String> {
     words
 }
 
-/// What a container was made from: one whose words or configuration differ is made anew.
-fn spec(words: &[String], config_file: &Path) -> Result<String, ServerError> {
+/// What a container was made from: one whose words, image or configuration differ is made anew.
+fn spec(words: &[String], image_id: &str, config_file: &Path) -> Result<String, ServerError> {
     use sha2::{Digest, Sha256};
     let mut hash = Sha256::new();
     for word in words {
         hash.update(word.as_bytes());
         hash.update([0]);
     }
+    hash.update(image_id.as_bytes());
     hash.update(sha256(config_file)?.as_bytes());
     Ok(hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect())
-}
-
-/// The official image by its pinned digest where that is known and can be had; else one built on the spot around the verified
-/// binary, so that no registry is needed.
-fn image(binary: &Binary) -> Result<String, ServerError> {
-    if let Some(digest) = pins::IMAGE_DIGEST.filter(|_| binary.version == PINNED) {
-        let reference = format!("{}@{digest}", crate::environment::IMAGE_REPOSITORY);
-        let there =
-            Tool::new("docker").args(["image", "inspect", &reference]).bound(QUICK_BOUND).run().is_ok();
-        if there || Tool::new("docker").args(["pull", &reference]).bound(PULL_BOUND).run().is_ok() {
-            return Ok(reference);
-        }
-    }
-    let tag = format!("{IMAGE_NAME}:{}-{}", binary.version, &binary.sha256[..12]);
-    if Tool::new("docker").args(["image", "inspect", &tag]).bound(QUICK_BOUND).run().is_ok() {
-        return Ok(tag);
-    }
-    let folder = tempfile::tempdir().doing("write in", Path::new("the folder for temporary files"))?;
-    let program = folder.path().join("nats-server");
-    std::fs::copy(&binary.path, &program).doing("copy", &binary.path)?;
-    let recipe = folder.path().join("Dockerfile");
-    let text = format!(
-        "FROM scratch\nCOPY nats-server /nats-server\nLABEL {IMAGE_LABEL}={}\nENTRYPOINT [\"/nats-server\"]\n",
-        binary.version
-    );
-    std::fs::write(&recipe, text).doing("write", &recipe)?;
-    let folder = folder.path().to_string_lossy().into_owned();
-    docker(["build", "--quiet", "--tag", &tag, &folder])?;
-    Ok(tag)
 }
 
 fn make_network(project: &str) -> Result<(), ServerError> {
@@ -409,33 +381,7 @@ pub fn things(project: &str) -> Vec<(&'static str, String)> {
     things
 }
 
-/// The images that streamproof built and that no container uses.
-#[must_use]
-pub fn images() -> Vec<String> {
-    let said = Tool::new("docker")
-        .args([
-            "image",
-            "ls",
-            "--filter",
-            &format!("label={IMAGE_LABEL}"),
-            "--format",
-            "{{.Repository}}:{{.Tag}}",
-        ])
-        .bound(QUICK_BOUND)
-        .run();
-    let all: Vec<String> =
-        said.map(|said| said.text().lines().map(str::to_owned).collect()).unwrap_or_default();
-    let used = |image: &String| {
-        let users = Tool::new("docker")
-            .args(["ps", "--all", "--quiet", "--filter", &format!("ancestor={image}")])
-            .bound(QUICK_BOUND)
-            .run();
-        users.map_or(true, |said| !said.text().is_empty())
-    };
-    all.into_iter().filter(|image| !used(image)).collect()
-}
-
-/// Removes one of [`things`] or [`images`].
+/// Removes one of [`things`], or an image.
 ///
 /// # Errors
 /// [`ServerError::Docker`].
@@ -447,8 +393,10 @@ pub fn remove(kind: &str, name: &str) -> Result<(), ServerError> {
     .map(drop)
 }
 
-fn docker<A: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = A>) -> Result<String, ServerError> {
-    docker_within(args, PULL_BOUND)
+pub(crate) fn docker<A: AsRef<std::ffi::OsStr>>(
+    args: impl IntoIterator<Item = A>,
+) -> Result<String, ServerError> {
+    docker_within(args, LONG_BOUND)
 }
 
 fn docker_within<A: AsRef<std::ffi::OsStr>>(

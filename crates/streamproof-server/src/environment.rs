@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::interrupt::Interrupt;
+use crate::pins;
 
 /// Where to look for a nats-server, and where to keep it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -21,6 +22,8 @@ pub struct Sources {
     pub release_base: String,
     /// The official image's repository, without a tag.
     pub image_repository: String,
+    /// The digest that the official image of the pinned version must have, where that is known.
+    pub image_digest: Option<String>,
 }
 
 /// The official releases.
@@ -41,6 +44,7 @@ impl Sources {
             interrupt: Interrupt::default(),
             release_base: RELEASE_BASE.to_owned(),
             image_repository: IMAGE_REPOSITORY.to_owned(),
+            image_digest: pins::IMAGE_DIGEST.map(str::to_owned),
         }
     }
 

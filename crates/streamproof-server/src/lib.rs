@@ -19,6 +19,7 @@ pub mod docker;
 pub mod engine;
 pub mod environment;
 pub mod error;
+pub mod image;
 pub mod import;
 pub mod interrupt;
 pub mod monitor;

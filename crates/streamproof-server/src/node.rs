@@ -19,6 +19,7 @@ use crate::contents::Contents;
 use crate::disk::{Doing, write_changed, write_whole};
 use crate::engine::{Choice, Engine, Keep};
 use crate::error::ServerError;
+use crate::image::Official;
 use crate::interrupt::Interrupt;
 use crate::pins::Target;
 use crate::ready::{self, Asset, Ladder, Ready};
@@ -44,6 +45,8 @@ pub struct Start {
     pub choice: Choice,
     /// The nats-server.
     pub binary: Binary,
+    /// The official image to make a container of; else one is built around the nats-server.
+    pub image: Option<Official>,
     /// The user's `jetstream.conf`.
     pub config_file: PathBuf,
     /// Client port.

@@ -7,7 +7,8 @@ use std::ffi::{OsStr, OsString};
 use std::io::{self, Read};
 use std::ops::ControlFlow;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use xshell::{Cmd, Shell};
 
@@ -64,6 +65,14 @@ pub enum ToolError {
         /// How long it was given.
         bound: Duration,
     },
+    /// It said nothing, and was killed.
+    #[error("`{command}` said nothing within {} s", bound.as_secs())]
+    Silent {
+        /// The command as it would be typed.
+        command: String,
+        /// How long it was given.
+        bound: Duration,
+    },
     /// The user wanted it to end.
     #[error("`{command}` was interrupted")]
     Interrupted {
@@ -77,7 +86,7 @@ impl Failure for ToolError {
         match self {
             ToolError::Missing { .. } => Code::ToolMissing,
             ToolError::Start { .. } | ToolError::Failed { .. } => Code::ToolFailed,
-            ToolError::TimedOut { .. } => Code::Timeout,
+            ToolError::TimedOut { .. } | ToolError::Silent { .. } => Code::Timeout,
             ToolError::Interrupted { .. } => Code::Interrupted,
         }
     }
@@ -90,6 +99,7 @@ pub(crate) struct Tool {
     args: Vec<OsString>,
     envs: Vec<(OsString, OsString)>,
     bound: Duration,
+    silence: Option<Duration>,
     apart: bool,
     interrupt: Interrupt,
 }
@@ -104,6 +114,7 @@ impl Tool {
             args: Vec::new(),
             envs: Vec::new(),
             bound: USUAL_BOUND,
+            silence: None,
             apart: false,
             interrupt: Interrupt::default(),
         }
@@ -126,6 +137,12 @@ impl Tool {
 
     pub(crate) fn bound(mut self, bound: Duration) -> Tool {
         self.bound = bound;
+        self
+    }
+
+    /// Killed if nothing comes on its standard output for so long.
+    pub(crate) fn first_word_within(mut self, silence: Duration) -> Tool {
+        self.silence = Some(silence);
         self
     }
 
@@ -181,23 +198,30 @@ impl Tool {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = spawn(&mut command).map_err(|source| self.start_error(source))?;
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        let spoken = AtomicBool::new(false);
         std::thread::scope(|scope| {
-            let stdout = scope.spawn(|| read_all(stdout));
-            let stderr = scope.spawn(|| read_all(stderr));
-            let status = self.wait(&mut child);
+            let stdout = scope.spawn(|| read_all(stdout, &spoken));
+            let stderr = scope.spawn(|| read_all(stderr, &AtomicBool::default()));
+            let status = self.wait(&mut child, &spoken);
             let stdout = stdout.join().unwrap_or_default();
             let stderr = stderr.join().unwrap_or_default();
             Ok((status?, Said { stdout, stderr: String::from_utf8_lossy(&stderr).into_owned() }))
         })
     }
 
-    fn wait(&self, child: &mut Child) -> Result<ExitStatus, ToolError> {
+    fn wait(&self, child: &mut Child, spoken: &AtomicBool) -> Result<ExitStatus, ToolError> {
+        let began = Instant::now();
         let ended = poll::until_or(Pace::QUICK, self.bound, || match child.try_wait() {
             Ok(Some(status)) => ControlFlow::Break(Ok(status)),
             Ok(None) if self.interrupt.is_set() => {
                 ControlFlow::Break(Err(ToolError::Interrupted { command: self.typed() }))
             }
-            Ok(None) => ControlFlow::Continue("it runs"),
+            Ok(None) => match self.silence {
+                Some(bound) if began.elapsed() > bound && !spoken.load(Ordering::Relaxed) => {
+                    ControlFlow::Break(Err(ToolError::Silent { command: self.typed(), bound }))
+                }
+                _ => ControlFlow::Continue("it runs"),
+            },
             Err(source) => ControlFlow::Break(Err(self.start_error(source))),
         });
         match ended {
@@ -245,9 +269,14 @@ pub(crate) fn patiently<T>(mut start: impl FnMut() -> io::Result<T>) -> io::Resu
     })
 }
 
-fn read_all(pipe: Option<impl Read>) -> Vec<u8> {
+fn read_all(pipe: Option<impl Read>, spoken: &AtomicBool) -> Vec<u8> {
     let mut bytes = Vec::new();
     if let Some(mut pipe) = pipe {
+        let mut first = [0];
+        if matches!(pipe.read(&mut first), Ok(1)) {
+            spoken.store(true, Ordering::Relaxed);
+            bytes.extend(first);
+        }
         // What was read before an error is still worth showing.
         let _ = pipe.read_to_end(&mut bytes);
     }
@@ -275,6 +304,16 @@ mod tests {
         assert_eq!(missing.code(), Code::ToolMissing);
         let hung = Tool::new("sleep").arg("600").bound(Duration::from_millis(50)).run().unwrap_err();
         assert_eq!(hung.code(), Code::Timeout);
+    }
+
+    #[test]
+    fn one_that_says_nothing_is_not_waited_for_and_one_that_speaks_is() {
+        let within = Duration::from_millis(300);
+        let dumb = Tool::new("sleep").arg("600").first_word_within(within).run().unwrap_err();
+        assert!(matches!(dumb, ToolError::Silent { .. }), "{dumb}");
+        let slow =
+            Tool::new("sh").args(["-c", "printf x; sleep 1; printf y"]).first_word_within(within).run();
+        assert_eq!(slow.unwrap().text(), "xy");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use streamproof_model::project::{Options, Project};
 use streamproof_model::settings::Port;
 use streamproof_model::version::Version;
 use streamproof_server::engine::{self, Asked, Choice, Engine, Keep, Present};
+use streamproof_server::image::{self, NotOfficial, Official};
 use streamproof_server::import::Imported;
 use streamproof_server::interrupt::Interrupt;
 use streamproof_server::node::{Node, ProjectLock, Running, Start};
@@ -151,6 +152,8 @@ pub struct UpOptions {
     pub server_bin: Option<PathBuf>,
     /// A store made by something else, to be copied into ours, which is empty.
     pub import_store: Option<PathBuf>,
+    /// Ask again for what is remembered as not to be had.
+    pub afresh: bool,
     /// How long it may take to become ready.
     pub timeout: Duration,
 }
@@ -173,8 +176,8 @@ pub struct Up {
 pub enum Progress {
     /// The engine was chosen; Docker's version, or why it is not Docker.
     Engine(Choice, String),
-    /// The nats-server was found.
-    Binary(Box<Binary>),
+    /// The nats-server was found; for a container with the official image, or why it is not that one.
+    Server(Box<Binary>, Option<Result<Official, NotOfficial>>),
     /// A store was copied into ours.
     Imported(Imported),
     /// The process was started.
@@ -299,8 +302,14 @@ impl Home {
         .on(choice.engine().target());
         let mut sources = self.sources(options.server_bin.as_deref());
         sources.interrupt = options.interrupt.clone();
-        let binary = acquire(&wanted, &sources).map_err(ServerError::from)?;
-        progress(Progress::Binary(Box::new(binary.clone())));
+        // Who names a nats-server wants that one, in a container too.
+        let (binary, official) = if choice.engine() == Engine::Docker && sources.explicit.is_none() {
+            let chosen = image::choose(&wanted, &sources, options.afresh).map_err(ServerError::from)?;
+            (chosen.binary, Some(chosen.official))
+        } else {
+            (acquire(&wanted, &sources).map_err(ServerError::from)?, None)
+        };
+        progress(Progress::Server(Box::new(binary.clone()), official.clone()));
         // One that was begun and not ended is done again, asked for or not: until then there is no store.
         let mut imported = None;
         if let Some(from) = options.import_store.clone().or_else(|| self.node.unfinished_import()) {
@@ -312,6 +321,7 @@ impl Home {
         let start = Start {
             choice,
             binary,
+            image: official.and_then(Result::ok),
             config_file,
             port,
             monitor_port,

@@ -5,19 +5,19 @@ use std::time::Duration;
 
 use serde_json::json;
 use streamproof::model::failure::Code;
-use streamproof::server::container;
+use streamproof::server::{acquire, container, image};
 
 use super::lifecycle::what_runs;
 use super::look::{count_messages, folder_bytes};
 use super::session::Session;
 use crate::flags::CleanFlags;
-use crate::output::{Done, size};
+use crate::output::{Done, count, size};
 use crate::problem::Problem;
 
 pub(crate) fn run(session: &Session<'_>, flags: &CleanFlags) -> Result<Done, Problem> {
     let home = &session.home;
     let dir = home.folder.state_dir();
-    let things = container::things(home.folder.id());
+    let things = in_docker(session);
     if !dir.exists() && things.is_empty() {
         return Ok(Done::new("nothing to clean", json!({ "removed": [], "bytes": 0 })));
     }
@@ -30,7 +30,7 @@ pub(crate) fn run(session: &Session<'_>, flags: &CleanFlags) -> Result<Done, Pro
         list.push(format!("the server {} (running)", what_runs(&home.node, running)));
     }
     list.extend(things.iter().map(|(kind, name)| format!("{kind} {name}")));
-    let held = messages.map(|n| format!(", {n} messages")).unwrap_or_default();
+    let held = messages.map(|n| format!(", {}", count(n, "message"))).unwrap_or_default();
     list.push(format!("{} ({}{held})", dir.display(), size(bytes)));
     session.out.note(&format!(
         "{} of project {} ({}):",
@@ -55,7 +55,7 @@ pub(crate) fn run(session: &Session<'_>, flags: &CleanFlags) -> Result<Done, Pro
         container::remove(kind, name).map_err(Problem::of)?;
     }
     if !things.is_empty() {
-        for image in container::images() {
+        for image in image::unused() {
             // Another project may have begun to use it this moment: then it stays.
             if container::remove("image", &image).is_ok() {
                 session.out.note(&format!("  removed image {image}: nothing uses it"));
@@ -68,7 +68,7 @@ pub(crate) fn run(session: &Session<'_>, flags: &CleanFlags) -> Result<Done, Pro
         Problem::new(code, format!("cannot remove {}: {e}", dir.display()))
     })?;
     drop(lock);
-    let left = container::things(home.folder.id());
+    let left = in_docker(session);
     if let Some((kind, name)) = left.first() {
         return Err(Problem::new(Code::DockerFailed, format!("{kind} {name} is still there")));
     }
@@ -76,6 +76,15 @@ pub(crate) fn run(session: &Session<'_>, flags: &CleanFlags) -> Result<Done, Pro
         return Err(Problem::new(Code::Io, format!("{} is still there", dir.display())));
     }
     Ok(Done::new("removed; checked: nothing of it is left", data))
+}
+
+/// All of the project's that Docker has, with what a killed `fetch` has left.
+fn in_docker(session: &Session<'_>) -> Vec<(&'static str, String)> {
+    let folder = &session.home.folder;
+    let left = acquire::left_in_docker(&folder.state_dir().join("bin"));
+    let mut things: Vec<_> = left.into_iter().map(|name| ("container", name)).collect();
+    things.extend(container::things(folder.id()));
+    things
 }
 
 fn confirm(session: &Session<'_>) -> Result<(), Problem> {

@@ -8,10 +8,11 @@ use streamproof::model::failure::Code;
 use streamproof::model::plan::Options;
 use streamproof::model::project::Project;
 use streamproof::provision::{self, Allow};
+use streamproof::server::image::{NotOfficial, Official};
 use streamproof::server::import::Imported;
 use streamproof::server::interrupt::Interrupt;
 use streamproof::server::node::{self, Node, Running};
-use streamproof::server::{Engine, ServerError, container, monitor};
+use streamproof::server::{Binary, Engine, ServerError, container, monitor};
 
 use super::look::ASK_BOUND;
 use super::session::{Session, interrupt, interrupted, wait};
@@ -35,6 +36,7 @@ pub(crate) fn up(session: &Session<'_>, flags: &UpFlags) -> Result<Done, Problem
         port: flags.port.clone(),
         server_bin: flags.server_bin.clone(),
         import_store: flags.import_store.clone(),
+        afresh: flags.recreate,
         timeout: Duration::from_secs(flags.timeout),
     };
     if flags.recreate {
@@ -119,13 +121,16 @@ fn start(session: &Session<'_>, project: &Project, options: &UpOptions) -> Resul
         .home
         .up(project, options, |progress| match progress {
             Progress::Engine(_, about) => out.step("engine", &about),
-            Progress::Binary(binary) => {
-                for refusal in &binary.refused {
-                    if out.verbose > 0 {
-                        out.note(&format!("  not from {refusal}"));
-                    }
+            Progress::Server(binary, official) => {
+                for refusal in binary.refused.iter().filter(|_| out.verbose > 0) {
+                    out.note(&format!("  not from {refusal}"));
                 }
-                out.step("server", &format!("nats-server {} ({})", binary.version, binary.source));
+                if let Some(Err(not)) = official.as_ref().filter(|_| out.verbose == 0)
+                    && !not.remembered
+                {
+                    out.note(&format!("  not the official image {}: {}", not.reference, not.reason));
+                }
+                out.step("server", &what_serves(&binary, official.as_ref()));
                 out.doing("starting");
             }
             Progress::Imported(imported) => out.step("import", &what_was_imported(&imported)),
@@ -155,6 +160,21 @@ fn start(session: &Session<'_>, project: &Project, options: &UpOptions) -> Resul
         );
     }
     Ok(up)
+}
+
+/// The nats-server, and what it comes in.
+fn what_serves(binary: &Binary, official: Option<&Result<Official, NotOfficial>>) -> String {
+    match official {
+        Some(Ok(image)) => {
+            let digest = image.digest.as_deref().map(|digest| format!(", {digest}")).unwrap_or_default();
+            let pinned = if image.pinned { " as pinned" } else { "" };
+            format!("nats-server {}, the official image {}{digest}{pinned}", binary.version, image.reference)
+        }
+        Some(Err(_)) => {
+            format!("nats-server {} ({}), in an image built around it", binary.version, binary.source)
+        }
+        None => format!("nats-server {} ({})", binary.version, binary.source),
+    }
 }
 
 fn what_was_imported(imported: &Imported) -> String {

