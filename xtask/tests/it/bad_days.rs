@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
+use streamproof::model::version::Version;
 use streamproof::server::{Scratch, Sources, Wanted, acquire, poll, processes};
 
 use crate::recipe::{Project, docker, docker_answers, print_skip};
@@ -330,6 +331,62 @@ fn a_stopped_engine_is_an_error_and_never_an_empty_store_elsewhere() {
     as_process.ok(&["up"]);
     assert_eq!(docker(&["ps", "--all", "--quiet", "--filter", &format!("name=^{name}$")]), "");
     as_process.ok(&["down"]);
+}
+
+#[test]
+fn without_an_engine_it_is_a_plain_process_unless_docker_was_asked_for() {
+    let project = Project::new();
+    let without_engine = |engine: &str| {
+        let mut command = project.command(&["up", "--port", "auto", "--json"]);
+        let out = command.env("DOCKER_HOST", "tcp://127.0.0.1:1").env("STREAMPROOF_ENGINE", engine).output();
+        let out = out.unwrap();
+        let said = String::from_utf8_lossy(&out.stderr).into_owned();
+        (serde_json::from_slice::<Value>(&out.stdout).unwrap(), said)
+    };
+    let (refused, _) = without_engine("docker");
+    assert_eq!((refused["exit"].as_u64(), refused["code"].as_str()), (Some(6), Some("engine-down")));
+    assert_eq!(project.servers(), 0);
+    let (up, said) = without_engine("auto");
+    assert_eq!((up["exit"].as_u64(), up["data"]["engine"].as_str()), (Some(0), Some("process")), "{up}");
+    assert!(said.contains("a plain process (no Docker engine answers)"), "{said}");
+}
+
+#[test]
+fn two_at_once_start_one_server() {
+    for engine in ["process", "docker"] {
+        if engine == "docker" && !docker_answers() {
+            continue;
+        }
+        let project = Project::on(engine);
+        for _ in 0..3 {
+            let mut all: Vec<Child> = (0..4).map(|_| project.spawn(&["up", "--port", "auto"])).collect();
+            let codes: Vec<Option<i32>> = all.iter_mut().map(|up| up.wait().unwrap().code()).collect();
+            // Who is not first finds the lock held, or a server that is up already.
+            assert!(codes.contains(&Some(0)), "{codes:?}");
+            assert!(codes.iter().all(|code| matches!(code, Some(0 | 9))), "{codes:?}");
+            assert_eq!((project.servers(), project.code(&["status"]).0), (1, 0), "{engine}: {codes:?}");
+            project.ok(&["down"]);
+        }
+    }
+}
+
+#[test]
+fn a_store_that_a_newer_server_made_is_refused_and_left_as_it_is() {
+    let project = Project::new();
+    project.ok(&["up", "--port", "auto"]);
+    project.ok(&["publish", "xyz.a", "kept"]);
+    project.ok(&["down"]);
+    let older = acquire(&Wanted::exactly(Version::new(2, 12, 1)), &Sources::from_process()).unwrap().path;
+    let older = ["up", "--server-bin", older.to_str().unwrap()];
+    let note = project.path().join(".streamproof/n1/last-version");
+    // By the note of its last start, and, where that is lost, by what stands in the store itself.
+    for _ in 0..2 {
+        assert_eq!(project.code(&older), (5, "store-newer".to_owned()));
+        assert_eq!(project.servers(), 0);
+        _ = std::fs::remove_file(&note);
+    }
+    project.ok(&["up"]);
+    assert_eq!(project.messages(), 1);
 }
 
 #[test]
