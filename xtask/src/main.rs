@@ -1,6 +1,7 @@
 //! The command line of streamproof: `cargo xtask <command>`.
 
 mod commands;
+mod excerpt;
 mod flags;
 mod output;
 mod problem;

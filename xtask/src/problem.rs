@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-use miette::{
-    Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, Severity, SourceCode,
-};
+use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, Severity, SourceCode};
 use serde_json::{Value, json};
 use streamproof::model::failure::{Code, Failure, Place};
+
+use crate::excerpt::Excerpt;
 
 /// A failure (or a warning that points into a file) on its way to the user.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub(crate) struct Problem {
     pub(crate) warning: bool,
     /// Further findings of the same run.
     pub(crate) also: Vec<Problem>,
-    source: Option<NamedSource<String>>,
+    source: Option<Excerpt>,
 }
 
 impl Problem {
@@ -64,10 +64,9 @@ impl Problem {
     pub(crate) fn at(mut self, place: Option<Place>) -> Self {
         if let Some(place) = &place
             && place.line > 0
-            && let Ok(text) = std::fs::read_to_string(&place.file)
-            && place.offset <= text.len()
+            && let Ok(bytes) = std::fs::read(&place.file)
         {
-            self.source = Some(NamedSource::new(place.file.display().to_string(), text));
+            self.source = Excerpt::of(place, &String::from_utf8_lossy(&bytes));
         }
         self.place = place;
         self
@@ -139,12 +138,11 @@ impl Diagnostic for Problem {
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
-        let place = self.place.as_ref()?;
-        self.source.as_ref()?;
+        let span = self.source.as_ref()?.span();
         Some(Box::new(std::iter::once(LabeledSpan::new(
             Some(if self.label.is_empty() { "here".to_owned() } else { self.label.clone() }),
-            place.offset,
-            place.length.max(1),
+            span.start,
+            span.len().max(1),
         ))))
     }
 

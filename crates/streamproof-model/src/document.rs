@@ -45,10 +45,8 @@ impl Document {
             let text = error.to_string();
             let message =
                 text.rsplit_once(" at line ").map_or(text.as_str(), |(before, _)| before).to_owned();
-            let finding = syntax(&source, at..at + 1, message);
-            // serde_json has no kind for it (`ErrorCode::RecursionLimitExceeded`).
-            let deep = text.starts_with("recursion limit");
-            return Err(Box::new(if deep { finding.help("at most 127 levels are read") } else { finding }));
+            let help = remedy(&message);
+            return Err(Box::new(syntax(&source, at..at + 1, message).help(help)));
         }
         let parsed = jsonc_parser::parse_to_ast(
             source.text(),
@@ -59,12 +57,13 @@ impl Document {
             Ok(parsed) => parsed.value.map(|value| read::node(&value)),
             Err(error) => {
                 let range = error.range();
-                return Err(Box::new(syntax(&source, range.start..range.end, error.kind().to_string())));
+                let finding = syntax(&source, range.start..range.end, error.kind().to_string());
+                return Err(Box::new(finding.help(remedy(""))));
             }
         };
         match root {
             Some(root) => Ok(Document { source, root }),
-            None => Err(Box::new(syntax(&source, 0..0, "the file is empty".to_owned()))),
+            None => Err(Box::new(syntax(&source, 0..0, "the file is empty".to_owned()).help(remedy("")))),
         }
     }
 
@@ -81,6 +80,7 @@ impl Document {
         if !errors.is_empty() {
             let finding = |error: &toml::de::Error| {
                 syntax(&source, error.span().unwrap_or(0..0), error.message().to_owned())
+                    .help("TOML: key = value, texts in double quotes, tables as [name]")
             };
             return Err(errors.iter().map(finding).collect());
         }
@@ -161,6 +161,25 @@ fn no_text(source: &Source) -> Option<Finding> {
 
 fn syntax(source: &Source, range: Range<usize>, message: String) -> Finding {
     Finding::error(Rule::Syntax, source.place(range), message).label("here")
+}
+
+/// What to do where JSON ends to be JSON, by the words of serde_json (`ErrorCode`), which has no kinds for them.
+fn remedy(message: &str) -> &'static str {
+    match message {
+        "recursion limit exceeded" => "at most 127 levels are read",
+        "trailing comma" => "remove the comma before it",
+        "trailing characters" => "one object stands in a file, and nothing after it",
+        "key must be a string" => "keys stand in double quotes; JSON has no comments",
+        "control character (\\u0000-\\u001F) found while parsing a string" => {
+            "write line ends and tabs in a text as \\n and \\t"
+        }
+        "invalid number" => "write numbers as 10 or -1: no +, no leading 0",
+        "number out of range" => "no field takes a number as large",
+        _ if message.starts_with("EOF") => "a bracket or a quote that was opened is not closed",
+        _ => {
+            "JSON: keys and texts in double quotes, a comma between fields and none after the last, no comments"
+        }
+    }
 }
 
 #[cfg(test)]

@@ -105,6 +105,8 @@ macro_rules! rules {
 rules! {
     /// The file is not JSON or TOML.
     Syntax = "syntax",
+    /// A file that cannot be read.
+    Unreadable = "unreadable",
     /// A key stands twice in one object.
     DuplicateKey = "duplicate-key",
     /// A key that nats-server does not know.

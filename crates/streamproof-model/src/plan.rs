@@ -14,6 +14,7 @@ mod step;
 mod streams;
 mod text;
 mod unmanaged;
+mod value;
 
 #[cfg(test)]
 mod tests;
@@ -26,7 +27,7 @@ pub use step::{
     Action, Bound, Carried, Change, Class, Effect, FORMAT, Loss, Plan, PlanError, PlanServer, Restore, Step,
     Unmanaged, config_digest, digest, without_server_marks,
 };
-pub use text::{Line, Role, render};
+pub use text::{Line, Role, Span, render};
 
 /// The metadata key that says who manages a stream or consumer.
 pub const MARK_KEY: &str = "managed-by";

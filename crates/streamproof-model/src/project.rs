@@ -1,5 +1,6 @@
 //! Everything that a `nats-config/` holds, read from the names and texts of its files.
 
+use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 
 use serde_json::{Map, Value};
@@ -27,6 +28,17 @@ pub struct Project {
     pub version: Version,
     /// What is doubtful; after [`Project::load`] no error is among them.
     pub findings: Vec<Finding>,
+}
+
+/// A file or folder of which the text is not there to be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unread {
+    /// Its name, relative to `nats-config/`.
+    pub name: PathBuf,
+    /// Why, after its name: `cannot be read: permission denied`.
+    pub why: String,
+    /// What to do about it.
+    pub help: String,
 }
 
 /// How files are read.
@@ -58,9 +70,30 @@ impl Project {
     /// As [`Project::load`], but keeps what could be read beside the errors.
     #[must_use]
     pub fn read(files: impl IntoIterator<Item = (PathBuf, String)>, options: &Options) -> Project {
+        Project::read_beside(files, &[], options)
+    }
+
+    /// As [`Project::read`]; each file that could not be read is a finding among the others.
+    #[must_use]
+    pub fn read_beside(
+        files: impl IntoIterator<Item = (PathBuf, String)>,
+        unread: &[Unread],
+        options: &Options,
+    ) -> Project {
         let mut files: Vec<(PathBuf, String)> = files.into_iter().collect();
         files.sort_by(|(a, _), (b, _)| a.cmp(b));
         let mut found = Vec::new();
+        // Streams that may well be declared, in files that say nothing.
+        let mut unknown = BTreeSet::new();
+        for Unread { name, why, help } in unread {
+            let place = Source::new(options.root.join(name), "").whole();
+            match Place::of(name) {
+                Place::Ignored => continue,
+                Place::Asset(asset) => unknown.extend(asset.stream_name()),
+                _ => {}
+            }
+            found.push(Finding::error(Rule::Unreadable, place, why.clone()).help(help.clone()));
+        }
         let mut settings = Settings::default();
         let mut server_conf = None;
         let mut assets = Vec::new();
@@ -79,7 +112,10 @@ impl Project {
                         found.extend(document.duplicates());
                         assets.push((asset, document));
                     }
-                    Err(error) => found.push(*error),
+                    Err(error) => {
+                        unknown.extend(asset.stream_name());
+                        found.push(*error);
+                    }
                 },
                 Place::Ignored => {}
                 Place::Unknown(help) => {
@@ -99,11 +135,18 @@ impl Project {
         desired.consumers.sort_by(|a, b| (&a.stream, &a.name).cmp(&(&b.stream, &b.name)));
         validate::desired(&desired, &version, &mut found);
         validate::settings(&settings, &desired, &mut found);
+        found.retain(|finding| finding.rule != Rule::UnknownStream || !unknown.contains(folder(finding)));
         found.sort_by(|a, b| {
             (&a.place.file, a.place.offset, a.rule).cmp(&(&b.place.file, b.place.offset, b.rule))
         });
         Project { desired, settings, server_conf, version, findings: found }
     }
+}
+
+/// The folder in which a file stands: of a consumer's, the name of its stream.
+fn folder(finding: &Finding) -> &str {
+    let folder = finding.place.file.parent().and_then(Path::file_name);
+    folder.and_then(std::ffi::OsStr::to_str).unwrap_or_default()
 }
 
 /// What a file is for, by its name.
@@ -121,6 +164,18 @@ struct Asset {
     /// The folder's name, of consumers.
     stream: Option<String>,
     name: String,
+}
+
+impl Asset {
+    /// The stream that it declares, if it does, as the server would call it.
+    fn stream_name(&self) -> Option<String> {
+        match self.kind {
+            Kind::Stream => Some(self.name.clone()),
+            Kind::Kv => Some(format!("{KV_PREFIX}{}", self.name)),
+            Kind::Object => Some(format!("{OBJECT_PREFIX}{}", self.name)),
+            Kind::Consumer => None,
+        }
+    }
 }
 
 impl Place {
@@ -175,11 +230,15 @@ fn declare(
     let node = configuration(document, asset.kind);
     if !matches!(node.data, Data::Object(_)) {
         let place = document.source.place(node.range.clone());
-        found.push(Finding::error(
-            Rule::WrongType,
-            place,
-            format!("a {} is an object, and this is {}", asset.kind, node.kind()),
-        ));
+        found.push(
+            Finding::error(
+                Rule::WrongType,
+                place,
+                format!("a {} is an object, and this is {}", asset.kind, node.kind()),
+            )
+            .label("an object is wanted")
+            .help("write { … }: what `nats … info --json` shows as its config"),
+        );
         return;
     }
     let mut config = shape::read(&document.source, node, table(asset.kind), version, found);
@@ -333,6 +392,37 @@ mod tests {
         );
         let help = project.findings[0].help.clone().unwrap_or_default();
         assert!(help.contains("\"deliver_subject\": \"PULL\""), "{help}");
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_one_finding_and_does_not_bring_others() {
+        let files = [
+            ("consumers/A/c.json", r#"{"durable_name": "c", "ack_policy": "explicit"}"#),
+            ("consumers/B/c.json", r#"{"durable_name": "c", "ack_policy": "explicit"}"#),
+            ("consumers/KV_K/c.json", r#"{"durable_name": "c", "ack_policy": "explicit"}"#),
+            ("consumers/Z/c.json", r#"{"durable_name": "c", "ack_policy": "explicit"}"#),
+            ("kv/K.json", "{"),
+            ("streams/B.json", "{"),
+            ("streams/C.json", r#"{"max_mgs": 1}"#),
+        ];
+        let files = files.iter().map(|(name, text)| (PathBuf::from(name), (*text).to_owned()));
+        let unread = ["streams/A.json", "notes.md"].map(|name| Unread {
+            name: name.into(),
+            why: "cannot be read".into(),
+            help: "ls -l".into(),
+        });
+        let options = Options { root: "nats-config".into(), version: Version::new(2, 15, 1) };
+        let project = Project::read_beside(files, &unread, &options);
+        let found: Vec<(&str, String)> =
+            project.findings.iter().map(|f| (f.rule.name(), f.place.file.display().to_string())).collect();
+        let expected = [
+            ("unknown-stream", "nats-config/consumers/Z/c.json"),
+            ("syntax", "nats-config/kv/K.json"),
+            ("unreadable", "nats-config/streams/A.json"),
+            ("syntax", "nats-config/streams/B.json"),
+            ("unknown-key", "nats-config/streams/C.json"),
+        ];
+        assert_eq!(found, expected.map(|(rule, file)| (rule, file.to_owned())));
     }
 
     #[test]

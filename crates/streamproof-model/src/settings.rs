@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
-use crate::document::{Data, Document, Node};
+use crate::document::{Data, Document, Entry, Node};
 use crate::failure::Place;
 use crate::fields::{Field, OLDEST, Shape};
 use crate::finding::{Finding, Rule};
@@ -171,9 +171,14 @@ impl Settings {
                 })
                 .collect()
         };
+        for (table, below, example) in TABLES {
+            if let Some(entry) = document.root.entry(table) {
+                must_be_table(document, entry, below, example, found);
+            }
+        }
         let mut top = document.root.clone();
         if let Data::Object(entries) = &mut top.data {
-            entries.retain(|entry| !matches!(entry.key.as_str(), "streams" | "kv" | "objects" | "consumers"));
+            entries.retain(|entry| TABLES.iter().all(|(table, _, _)| *table != entry.key));
         }
         let map = shape::read(&document.source, &top, TOP, &newest, found);
         let text =
@@ -216,7 +221,8 @@ impl Settings {
                     document.place(&format!("/accept/{index}")).unwrap_or_else(|| document.source.whole());
                 found.push(
                     Finding::error(Rule::WrongType, place, "an accepted defect needs a name and a reason")
-                        .label("incomplete"),
+                        .label("incomplete")
+                        .help("such as { name = \"evicted-returns\", reason = \"limits are rarely reached here\" }"),
                 );
             }
             settings.accepted.push(Accepted { name, reason });
@@ -307,6 +313,30 @@ const TOP: &[Field] = &[
 const STREAM: &[Field] = &[key("survive", Shape::Texts)];
 const CONSUMER: &[Field] = &[key("redelivery", Shape::Count { min: 0, max: i64::MAX as u64 })];
 
+/// Tables whose keys are names, how many levels of such tables are below them, and an example.
+const TABLES: [(&str, u8, &str); 4] = [
+    ("streams", 1, "[streams.ORDERS]"),
+    ("kv", 1, "[kv.SETTINGS]"),
+    ("objects", 1, "[objects.FILES]"),
+    ("consumers", 2, "[consumers.ORDERS.BILLING]"),
+];
+
+fn must_be_table(document: &Document, entry: &Entry, below: u8, example: &str, found: &mut Vec<Finding>) {
+    if !matches!(entry.value.data, Data::Object(_)) {
+        let place = document.source.place(entry.value.range.clone());
+        let message = format!("{:?} must be a table, and is {}", entry.key, entry.value.kind());
+        found.push(
+            Finding::error(Rule::WrongType, place, message)
+                .label("a table is wanted")
+                .help(format!("such as {example}, and its keys in the lines below")),
+        );
+    } else if below > 0 {
+        for entry in entry.value.entries() {
+            must_be_table(document, entry, below - 1, example, found);
+        }
+    }
+}
+
 fn version(
     document: &Document,
     pointer: &str,
@@ -319,12 +349,20 @@ fn version(
         Ok(version) => {
             let place = document.place(pointer).unwrap_or_else(|| document.source.whole());
             let message = format!("nats-server {version} is too old, the rules are known from {OLDEST} on");
-            found.push(Finding::error(Rule::OutOfRange, place, message).label("too old"));
+            found.push(
+                Finding::error(Rule::OutOfRange, place, message)
+                    .label("too old")
+                    .help(format!("write {OLDEST} or newer")),
+            );
             None
         }
         Err(error) => {
             let place = document.place(pointer).unwrap_or_else(|| document.source.whole());
-            found.push(Finding::error(Rule::WrongType, place, error.to_string()).label("not a version"));
+            found.push(
+                Finding::error(Rule::WrongType, place, error.to_string())
+                    .label("not a version")
+                    .help("write it as \"2.15.1\""),
+            );
             None
         }
     }
@@ -356,7 +394,8 @@ fn port(document: &Document, key: &str, found: &mut Vec<Finding>) -> Option<Port
         let place = document.source.place(node.range.clone());
         found.push(
             Finding::error(Rule::WrongType, place, format!("{key:?} must be from 1 to 65535, or \"auto\""))
-                .label("not a port"),
+                .label("not a port")
+                .help("such as 4222, or \"auto\" for any that is free"),
         );
     }
     port

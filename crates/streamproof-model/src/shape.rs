@@ -23,6 +23,11 @@ pub(crate) fn read(
     Reader { source, version, found }.object(node, fields)
 }
 
+const NEWER: &str = "remove it, or set a newer `version` in streamproof.toml";
+
+/// So many keys can be listed in a line or two.
+const FEW: usize = 20;
+
 struct Reader<'a> {
     source: &'a Source,
     version: &'a Version,
@@ -54,10 +59,17 @@ impl Reader<'_> {
             format!("unknown key {:?}", entry.key),
         );
         let finding = finding.label("no such field");
-        self.found.push(match nearest(&entry.key, fields.iter().map(|field| field.name)) {
-            Some(name) => finding.help(format!("a key with a similar name exists: {name:?}")),
-            None => finding,
-        });
+        let known = || fields.iter().filter(|field| field.until.is_none()).map(|field| field.name);
+        let help = match nearest(&entry.key, known()) {
+            Some(name) => format!("a key with a similar name exists: {name:?}"),
+            None if known().count() <= FEW => {
+                format!("remove it; known here are {}", known().collect::<Vec<_>>().join(", "))
+            }
+            None => {
+                "remove it, or see how the field is called: nats-server knows none of this name".to_owned()
+            }
+        };
+        self.found.push(finding.help(help));
     }
 
     /// Whether the field may stand in a file for this server; what may not is reported.
@@ -101,7 +113,10 @@ impl Reader<'_> {
         } else if !version.has(field.since) {
             let message =
                 format!("{:?} needs nats-server {}, this project has {version}", field.name, field.since);
-            Finding::error(Rule::TooNew, place, message).label(format!("since {}", field.since))
+            let finding =
+                Finding::error(Rule::TooNew, place, message).label(format!("since {}", field.since));
+            self.found.push(finding.help(NEWER));
+            return false;
         } else {
             return true;
         };
@@ -202,14 +217,26 @@ impl Reader<'_> {
             return self.wrong_type(name, node, "a whole number");
         };
         // Go reads no fraction and no exponent into an integer.
-        let Some(number) = whole(raw) else {
-            return self.wrong_type(name, node, "a whole number");
+        let digits = raw.strip_prefix('-').unwrap_or(raw);
+        let number = match whole(raw) {
+            Some(number) => number,
+            // More digits than any number has that we can hold.
+            None if digits.bytes().all(|byte| byte.is_ascii_digit()) && raw.starts_with('-') => i128::MIN,
+            None if digits.bytes().all(|byte| byte.is_ascii_digit()) => i128::MAX,
+            None => return self.wrong_type(name, node, "a whole number"),
         };
         // Of the limits the server reads anything below -1 as -1 (2.12), or takes it as it is; it never is what was meant.
         if number < i128::from(min) || number > i128::from(max) {
-            let message = format!("{name:?} is {raw}, and must be from {min} to {max}");
+            let message = format!("{name:?} is {}, and must be from {min} to {max}", shortened(raw));
+            let bound = if number < i128::from(min) { i128::from(min) } else { i128::from(max) };
+            let help = match (min, number < 0) {
+                (-1, true) => "write -1 for no limit".to_owned(),
+                _ => format!("the nearest that is allowed: {bound}"),
+            };
             self.found.push(
-                Finding::error(Rule::OutOfRange, self.place(&node.range), message).label("out of range"),
+                Finding::error(Rule::OutOfRange, self.place(&node.range), message)
+                    .label("out of range")
+                    .help(help),
             );
             return None;
         }
@@ -233,7 +260,8 @@ impl Reader<'_> {
                     "{name:?} cannot be {text:?} before nats-server {since}, this project has {}",
                     self.version
                 );
-                self.found.push(Finding::error(Rule::TooNew, place, message).label(format!("since {since}")));
+                let finding = Finding::error(Rule::TooNew, place, message).label(format!("since {since}"));
+                self.found.push(finding.help(NEWER));
                 None
             }
             Some((word, _)) => Some((*word).into()),
@@ -269,7 +297,8 @@ impl Reader<'_> {
                 let number = self.integer(name, node, i64::MIN, i64::MAX as u64)?;
                 if number.as_i64().is_some_and(|nanos| nanos < 0) {
                     let message = format!("{name:?} is {raw}: a duration cannot be negative");
-                    self.found.push(Finding::error(Rule::OutOfRange, place, message).label("negative"));
+                    let finding = Finding::error(Rule::OutOfRange, place, message).label("negative");
+                    self.found.push(finding.help("write 0 for none"));
                     return None;
                 }
                 self.suspect_unit(name, number.as_u64().unwrap_or(0), place);
@@ -307,7 +336,12 @@ impl Reader<'_> {
     }
 
     fn wrong_type(&mut self, name: &str, node: &Node, wanted: &str) -> Option<Value> {
-        let message = format!("{name:?} must be {wanted}, and is {}", node.kind());
+        let is = match &node.data {
+            Data::Number(raw) => shortened(raw),
+            Data::Flag(flag) => flag.to_string(),
+            _ => node.kind().to_owned(),
+        };
+        let message = format!("{name:?} must be {wanted}, and is {is}");
         let finding = Finding::error(Rule::WrongType, self.place(&node.range), message)
             .label(format!("{wanted} is wanted"));
         let bare = node.text().filter(|text| whole(text).is_some() || matches!(*text, "true" | "false"));
@@ -320,14 +354,20 @@ impl Reader<'_> {
                 let number =
                     raw.parse::<f64>().ok().filter(|number| number.fract() == 0.0 && number.abs() < 9e15);
                 match number {
-                    Some(number) => finding.help(format!("write {number:.0}")),
-                    None => finding,
+                    Some(number) if wanted == "a whole number" => finding.help(format!("write {number:.0}")),
+                    Some(number) if wanted == "true or false" => {
+                        finding.help(format!("write {}", number != 0.0))
+                    }
+                    _ => finding.help(format!("write {wanted} instead")),
                 }
             }
             (None, Data::Text(_)) if wanted.starts_with("a list") => {
                 finding.help("put it in brackets: [\"…\"]")
             }
-            _ => finding,
+            (None, Data::Object(_)) if wanted == "a list of objects" => {
+                finding.help("put it in brackets: [{ … }]")
+            }
+            _ => finding.help(format!("write {wanted} instead, or remove it")),
         });
         None
     }
@@ -335,6 +375,12 @@ impl Reader<'_> {
     fn place(&self, range: &std::ops::Range<usize>) -> Place {
         self.source.place(range.clone())
     }
+}
+
+/// A number as it was typed, or its beginning.
+fn shortened(raw: &str) -> String {
+    const LONGEST: usize = 24;
+    if raw.len() <= LONGEST { raw.to_owned() } else { format!("{}…", &raw[..LONGEST]) }
 }
 
 /// A whole number as JSON and Go write it; 40 digits are beyond any of the server's types.

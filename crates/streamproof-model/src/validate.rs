@@ -74,7 +74,7 @@ pub fn settings(settings: &Settings, desired: &Desired, found: &mut Vec<Finding>
                     desired.streams.iter().map(crate::desired::DesiredStream::label),
                 ) {
                     Some(near) => finding.help(format!("did you mean {near:?}?")),
-                    None => finding,
+                    None => finding.help("declare it, or remove this"),
                 },
             );
         }
@@ -131,4 +131,8 @@ fn unknown_stream(consumer: &DesiredConsumer, desired: &Desired, found: &mut Vec
 fn contradiction(places: &Places, field: &str, message: impl Into<String>) -> Finding {
     Finding::error(Rule::Contradiction, places.key(&format!("/{field}")), message)
         .label("contradicts another field")
+        .help(format!(
+            "remove {:?}, or change what it contradicts",
+            field.rsplit('/').next().unwrap_or(field)
+        ))
 }

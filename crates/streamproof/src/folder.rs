@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 use streamproof_model::failure::{Code, Failure};
+use streamproof_model::project::Unread;
 use thiserror::Error;
 
 /// The folder of the files that people write.
@@ -43,29 +44,12 @@ pub enum FolderError {
         /// The system's answer.
         source: std::io::Error,
     },
-    /// What is no file, and would only be waited for.
-    #[error("{CONFIG_DIR}/{} is {what}", .path.display())]
-    NoFile {
-        /// Its path below `nats-config/`.
-        path: PathBuf,
-        /// What it is.
-        what: &'static str,
-    },
-    /// A file that is too large to be a configuration.
-    #[error("{} has {bytes} bytes; a configuration has at most {MAX_FILE_BYTES}", .path.display())]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-        /// Its size.
-        bytes: u64,
-    },
 }
 
 impl Failure for FolderError {
     fn code(&self) -> Code {
         match self {
             FolderError::NoProject { .. } => Code::NoProject,
-            FolderError::TooLarge { .. } | FolderError::NoFile { .. } => Code::InvalidConfig,
             FolderError::Io { source, .. } => io_code(source),
         }
     }
@@ -81,8 +65,6 @@ impl Failure for FolderError {
                 Code::DiskFull => Some("free some space, then run the same command again".into()),
                 _ => None,
             },
-            FolderError::NoFile { path, .. } => Some(format!("rm {CONFIG_DIR}/{}", path.display())),
-            FolderError::TooLarge { .. } => None,
         }
     }
 }
@@ -171,45 +153,84 @@ impl Folder {
         self.state_dir().join("runs")
     }
 
-    /// Every file of `nats-config/`, by its path below it (`streams/A.json`), in order.
+    /// Every file of `nats-config/`, by its path below it (`streams/A.json`), in order; beside them what could not be read.
     ///
     /// # Errors
-    /// [`FolderError::Io`] where one can't be read.
-    pub fn files(&self) -> Result<Vec<(PathBuf, String)>, FolderError> {
-        let mut files = Vec::new();
-        collect(&self.config_dir(), Path::new(""), &mut files)?;
-        files.sort();
+    /// [`FolderError::Io`] where the folder itself can't be read.
+    pub fn files(&self) -> Result<Files, FolderError> {
+        let dir = self.config_dir();
+        let mut files = Files::default();
+        let entries = std::fs::read_dir(&dir).map_err(|source| io("read", &dir, source))?;
+        collect(entries, Path::new(""), &mut vec![canonical(&dir)?], &mut files);
+        files.texts.sort();
+        files.unread.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(files)
     }
 }
 
-fn collect(dir: &Path, name: &Path, files: &mut Vec<(PathBuf, String)>) -> Result<(), FolderError> {
-    for entry in std::fs::read_dir(dir).map_err(|source| io("read", dir, source))? {
-        let entry = entry.map_err(|source| io("read", dir, source))?;
-        let path = entry.path();
-        if entry.file_name().as_encoded_bytes().starts_with(b".") {
-            continue;
-        }
-        let name = name.join(entry.file_name());
-        let about = match std::fs::metadata(&path) {
-            Err(source) if source.kind() == std::io::ErrorKind::NotFound && path.is_symlink() => {
-                return Err(FolderError::NoFile { path: name, what: "a link that leads nowhere" });
+/// What is in a `nats-config/`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Files {
+    /// Names, from the folder on, and texts.
+    pub texts: Vec<(PathBuf, String)>,
+    /// What could not be read.
+    pub unread: Vec<Unread>,
+}
+
+/// `above` are the folders that it is in, as they are without links.
+fn collect(entries: std::fs::ReadDir, name: &Path, above: &mut Vec<PathBuf>, files: &mut Files) {
+    for entry in entries {
+        let read = entry.map_err(|source| unread(name, &source)).and_then(|entry| {
+            if entry.file_name().as_encoded_bytes().starts_with(b".") {
+                return Ok(());
             }
-            other => other.map_err(|source| io("read", &path, source))?,
-        };
-        if !about.is_dir() && !about.is_file() {
-            return Err(FolderError::NoFile { path: name, what: "neither a file nor a folder" });
+            read(&entry.path(), name.join(entry.file_name()), above, files)
+        });
+        files.unread.extend(read.err());
+    }
+}
+
+fn read(path: &Path, name: PathBuf, above: &mut Vec<PathBuf>, files: &mut Files) -> Result<(), Unread> {
+    let because = |why: String, help: String| Unread { name: name.clone(), why, help };
+    let remove = || format!("rm {CONFIG_DIR}/{}", name.display());
+    let about = match std::fs::metadata(path) {
+        Err(source) if source.kind() == std::io::ErrorKind::NotFound && path.is_symlink() => {
+            return Err(because("is a link that leads nowhere".to_owned(), remove()));
         }
-        if about.is_dir() {
-            collect(&path, &name, files)?;
-        } else if about.len() > MAX_FILE_BYTES {
-            return Err(FolderError::TooLarge { path: name, bytes: about.len() });
-        } else {
-            let bytes = std::fs::read(&path).map_err(|source| io("read", &path, source))?;
-            files.push((name, String::from_utf8_lossy(&bytes).into_owned()));
+        other => other.map_err(|source| unread(&name, &source))?,
+    };
+    if about.is_dir() {
+        // A loop of links would be walked until the system refuses, and more than one of them nearly for ever.
+        let real = std::fs::canonicalize(path).map_err(|source| unread(&name, &source))?;
+        if above.contains(&real) {
+            return Err(because("is a link to a folder that it stands in".to_owned(), remove()));
         }
+        let is_file =
+            |name: &Path| name.extension().is_some_and(|end| end == "json" || end == "conf" || end == "toml");
+        if is_file(&name) {
+            let help = format!("put a file in its place: rm -r {CONFIG_DIR}/{}", name.display());
+            return Err(because("is a folder, and a file is expected".to_owned(), help));
+        }
+        let entries = std::fs::read_dir(path).map_err(|source| unread(&name, &source))?;
+        above.push(real);
+        collect(entries, &name, above, files);
+        above.pop();
+    } else if !about.is_file() {
+        // It would only be waited for.
+        return Err(because("is neither a file nor a folder".to_owned(), remove()));
+    } else if about.len() > MAX_FILE_BYTES {
+        let why = format!("has {} bytes; a configuration has at most {MAX_FILE_BYTES}", about.len());
+        return Err(because(why, "put large files elsewhere".to_owned()));
+    } else {
+        let bytes = std::fs::read(path).map_err(|source| unread(&name, &source))?;
+        files.texts.push((name, String::from_utf8_lossy(&bytes).into_owned()));
     }
     Ok(())
+}
+
+fn unread(name: &Path, source: &std::io::Error) -> Unread {
+    let help = format!("see who may read it: ls -ld {CONFIG_DIR}/{}", name.display());
+    Unread { name: name.to_owned(), why: format!("cannot be read: {source}"), help }
 }
 
 fn canonical(path: &Path) -> Result<PathBuf, FolderError> {
@@ -241,12 +262,29 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let streams = dir.path().join("nats-config/streams");
         std::fs::create_dir_all(&streams).unwrap();
-        let said = || Folder::at(dir.path()).unwrap().files().unwrap_err().to_string();
-        std::os::unix::fs::symlink("/nowhere/at/all", streams.join("A.json")).unwrap();
-        assert_eq!(said(), "nats-config/streams/A.json is a link that leads nowhere");
-        std::fs::remove_file(streams.join("A.json")).unwrap();
+        use std::os::unix::fs::symlink;
+        symlink("/nowhere/at/all", streams.join("A.json")).unwrap();
         let _socket = std::os::unix::net::UnixListener::bind(streams.join("B.json")).unwrap();
-        assert_eq!(said(), "nats-config/streams/B.json is neither a file nor a folder");
+        std::fs::create_dir(streams.join("C.json")).unwrap();
+        // Three links in a circle each: walked to the end they would be millions of files.
+        for name in ["x", "y", "z"] {
+            symlink("..", streams.join(name)).unwrap();
+        }
+        symlink("D.json", streams.join("D.json")).unwrap();
+        std::fs::write(streams.join("good.json"), "{}").unwrap();
+        let files = Folder::at(dir.path()).unwrap().files().unwrap();
+        let said: Vec<String> =
+            files.unread.iter().map(|u| format!("{} {}", u.name.display(), u.why)).collect();
+        assert_eq!(said.len(), 7, "{said:#?}");
+        assert_eq!(said[0], "streams/A.json is a link that leads nowhere");
+        assert_eq!(said[1], "streams/B.json is neither a file nor a folder");
+        assert_eq!(said[2], "streams/C.json is a folder, and a file is expected");
+        assert!(said[3].starts_with("streams/D.json cannot be read: "), "{}", said[3]);
+        for said in &said[4..] {
+            assert!(said.ends_with(" is a link to a folder that it stands in"), "{said}");
+        }
+        // What stands beside them is read all the same.
+        assert_eq!(files.texts, [(PathBuf::from("streams/good.json"), "{}".to_owned())]);
     }
 
     #[test]
@@ -256,6 +294,6 @@ mod tests {
         std::fs::write(dir.path().join("nats-config/streams/A.json"), "{}").unwrap();
         std::fs::write(dir.path().join("nats-config/.hidden"), "x").unwrap();
         let files = Folder::at(dir.path()).unwrap().files().unwrap();
-        assert_eq!(files, [(PathBuf::from("streams/A.json"), "{}".to_owned())]);
+        assert_eq!(files.texts, [(PathBuf::from("streams/A.json"), "{}".to_owned())]);
     }
 }

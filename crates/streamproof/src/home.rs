@@ -204,7 +204,8 @@ impl Home {
     /// [`HomeError::Folder`] where a file can't be read.
     pub fn read(&self, shown: &Path, version: Option<Version>) -> Result<Project, HomeError> {
         let options = Options { root: shown.to_owned(), version: version.unwrap_or(PINNED) };
-        Ok(Project::read(self.folder.files()?, &options))
+        let files = self.folder.files()?;
+        Ok(Project::read_beside(files.texts, &files.unread, &options))
     }
 
     /// Where a nats-server is looked for: the project's own cache first.

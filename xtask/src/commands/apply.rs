@@ -248,15 +248,22 @@ fn named(plan: &mut Plan, reached: &Reached) {
 pub(crate) fn text(out: &Out, plan: &Plan) -> String {
     let mut text = String::new();
     for line in render(plan) {
-        let shown = match line.role {
-            PlanRole::Create => out.paint(Role::Good, &line.text),
-            PlanRole::Update => out.paint(Role::Careful, &line.text),
-            PlanRole::Replace | PlanRole::Delete | PlanRole::Danger => out.paint(Role::Bad, &line.text),
-            PlanRole::Quiet => out.paint(Role::Quiet, &line.text),
-            PlanRole::Summary => out.paint(Role::Strong, &line.text),
-            PlanRole::Detail => line.text,
-        };
-        text.push_str(&shown);
+        let mut shown = String::new();
+        for span in &line.spans {
+            let role = match span.role {
+                PlanRole::Create => Role::Good,
+                PlanRole::Update => Role::Careful,
+                PlanRole::Replace | PlanRole::Delete | PlanRole::Danger => Role::Bad,
+                PlanRole::Quiet | PlanRole::From => Role::Quiet,
+                PlanRole::Summary | PlanRole::To => Role::Strong,
+                PlanRole::Detail => {
+                    shown.push_str(&span.text);
+                    continue;
+                }
+            };
+            shown.push_str(&out.paint(role, &span.text));
+        }
+        text.push_str(shown.trim_end());
         text.push('\n');
     }
     text

@@ -221,7 +221,7 @@ pub(crate) fn interrupted() -> Problem {
 pub(crate) fn invalid(errors: &[&Finding]) -> Problem {
     // What cannot be read at all comes first: the rest may only follow from it.
     let mut errors = errors.to_vec();
-    errors.sort_by_key(|finding| finding.rule != Rule::Syntax);
+    errors.sort_by_key(|finding| !matches!(finding.rule, Rule::Syntax | Rule::Unreadable));
     let mut all = errors.iter().map(|finding| shown(finding));
     let mut first = all.next().unwrap_or_else(|| Problem::new(Code::InvalidConfig, "nothing is wrong"));
     first.also = all.collect();

@@ -243,3 +243,93 @@ fn an_apply_that_is_interrupted_is_finished_by_the_next() {
     });
     assert!(caught, "no apply was in the middle");
 }
+
+/// What of a stream and its consumer must stay: each message with its sequence, and where the consumer stands.
+fn kept(url: &str) -> (Vec<Value>, Value) {
+    let infos = others(url, &[("STREAM.INFO.S", Value::Null), ("CONSUMER.INFO.S.C", Value::Null)]);
+    let last = infos[0]["state"]["last_seq"].as_u64().unwrap();
+    let gets: Vec<(&str, Value)> =
+        (1..=last).map(|seq| ("STREAM.MSG.GET.S", value!({ "seq": seq }))).collect();
+    let messages = others(url, &gets);
+    let messages = messages.iter().map(|answer| {
+        let message = &answer["message"];
+        value!([message["seq"], message["subject"], message["data"]])
+    });
+    // A consumer that was made anew and has not acked since begins after what it had acked.
+    let consumer = &infos[1];
+    let floor = consumer["ack_floor"]["stream_seq"].as_u64().unwrap();
+    let start = consumer["config"]["opt_start_seq"].as_u64().unwrap_or(1);
+    (messages.collect(), floor.max(start - 1).into())
+}
+
+#[test]
+fn ctrl_c_in_a_replacement_loses_nothing_and_the_next_apply_finishes_it() {
+    let server = Scratch::new().unwrap();
+    let url = server.url();
+    let dir = project(&[("consumers/S/C.json", r#"{ "durable_name": "C", "ack_policy": "explicit" }"#)]);
+    let file = dir.path().join("nats-config/streams/S.json");
+    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+    let write = |storage: &str| {
+        let text = format!(r#"{{ "name": "S", "subjects": ["s.*"], "storage": "{storage}" }}"#);
+        std::fs::write(&file, text).unwrap();
+    };
+    write("file");
+    json(dir.path(), &["apply", "--server", &url]);
+    json(dir.path(), &["publish", "s.a", "x", "--count", "200", "--server", &url]);
+    json(dir.path(), &["consume", "S", "C", "--count", "30", "--server", &url]);
+    let before = kept(&url);
+    assert_eq!((before.0.len(), &before.1), (200, &30.into()));
+
+    let words = ["apply", "--replace", "S", "--server", &url, "--json"];
+    let spawn = || {
+        Command::new(env!("CARGO_BIN_EXE_xtask"))
+            .args(words)
+            .current_dir(dir.path())
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap()
+    };
+    // How long it takes undisturbed, so that interrupts fall all over it.
+    write("memory");
+    let began = std::time::Instant::now();
+    assert!(spawn().wait().unwrap().success());
+    let mut length = began.elapsed();
+    let journals = || {
+        let folder = std::fs::read_dir(dir.path().join(".streamproof/apply"));
+        folder.into_iter().flatten().filter_map(Result::ok).count()
+    };
+    let (mut interrupted, mut inside) = (0, 0);
+    for index in 0..60u32 {
+        if index >= 16 && inside >= 3 {
+            break;
+        }
+        write(if index % 2 == 0 { "file" } else { "memory" });
+        let began = std::time::Instant::now();
+        let mut apply = spawn();
+        // The later half of it is where it works.
+        let delay = length * (20 + (index * 7) % 80) / 100;
+        let ended = poll::until(Duration::from_micros(200), delay, || match apply.try_wait().unwrap() {
+            Some(_) => Ok(()),
+            None => Err("runs"),
+        });
+        if ended.is_ok() {
+            length = began.elapsed();
+        } else {
+            let sent = Command::new("kill").args(["-INT", &apply.id().to_string()]).status().unwrap();
+            assert!(sent.success() || apply.try_wait().unwrap().is_some());
+        }
+        let status = apply.wait().unwrap().code();
+        interrupted += u32::from(status == Some(130));
+        inside += u32::from(journals() > 0);
+        let document = json(dir.path(), &words[..5]);
+        assert_eq!(
+            (&document["exit"], &document["data"]["after"]["pending"]),
+            (&0.into(), &0.into()),
+            "try {index}, after {delay:?}, status {status:?}: {document:#}"
+        );
+        assert_eq!(journals(), 0, "try {index}: something is left");
+        assert!(kept(&url) == before, "try {index}, after {delay:?}, status {status:?}: something is lost");
+    }
+    assert!(interrupted > 0 && inside > 0, "{interrupted} interrupted, {inside} of them in a replacement");
+}

@@ -9,6 +9,7 @@ mod doctor;
 mod elsewhere;
 mod help;
 mod image;
+mod hostile;
 mod import;
 mod pictures;
 mod pinned;

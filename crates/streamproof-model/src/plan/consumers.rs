@@ -4,7 +4,7 @@ use super::diff::changes;
 use super::make::{Maker, comes_again, created, empty, finish};
 use super::observed::Document;
 use super::send::{FORCED_CONSUMER, declared_start, kept_metadata, merged, to_send, with_mark};
-use super::step::{Action, Change, Step, config_digest};
+use super::step::{Action, Change, Effect, Step, config_digest};
 use super::{MARK_KEY, MARK_VALUE};
 use crate::desired::{DesiredConsumer, Kind};
 use crate::fields::consumer_field;
@@ -42,6 +42,9 @@ impl Maker<'_> {
         step.changes.retain(|change| change.path != "pause_until" || !self.pauses_alike(change));
         one_filter(&mut step.changes, &live, &full);
         self.judge(&mut step);
+        if seen.push_bound {
+            listened_to(&mut step);
+        }
         self.adopt(&mut step, &seen.config);
         if step.action == Action::None {
             return step;
@@ -87,6 +90,16 @@ impl Maker<'_> {
         };
         (over(&change.from) && over(&change.to)) || alike()
     }
+}
+
+/// Where messages go to is changed in place only as long as nobody is there (`checkNewConsumerConfig`, server/consumer.go).
+fn listened_to(step: &mut Step) {
+    let moved = |change: &&mut Change| change.path == "deliver_subject" && change.effect == Effect::InPlace;
+    let Some(change) = step.changes.iter_mut().find(moved) else { return };
+    change.effect = Effect::Replace;
+    change.rule =
+        Some("somebody listens to the old deliver subject; when nobody does, it is changed in place".into());
+    (step.action, step.effect) = (Action::Replace, Effect::Replace);
 }
 
 /// One filter can be written in two ways (`filter_subject`, `filter_subjects`): the same set is no difference.

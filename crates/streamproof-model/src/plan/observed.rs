@@ -106,6 +106,9 @@ pub struct ConsumerSeen {
     pub num_ack_pending: u64,
     /// Not yet delivered.
     pub num_pending: u64,
+    /// Whether somebody listens to its deliver subject.
+    #[serde(default)]
+    pub push_bound: bool,
 }
 
 impl Observed {
@@ -165,6 +168,7 @@ impl ConsumerSeen {
             delivered: seq("delivered"),
             num_ack_pending: number("num_ack_pending"),
             num_pending: number("num_pending"),
+            push_bound: info.get("push_bound").and_then(Value::as_bool).unwrap_or(false),
         })
     }
 

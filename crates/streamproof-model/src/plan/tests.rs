@@ -21,7 +21,7 @@ fn made(files: &[(&str, Value)], streams: &[Value], consumers: &[Value]) -> Plan
 }
 
 fn shown(plan: &Plan) -> String {
-    render(plan).iter().map(|line| line.text.trim_end().to_owned() + "\n").collect()
+    render(plan).iter().map(|line| line.to_string() + "\n").collect()
 }
 
 fn orders(config: Value) -> Value {
@@ -50,20 +50,20 @@ fn a_plan_says_what_changes_and_what_it_costs() {
     assert_eq!(
         shown(&plan),
         "\
-+ kv K
-~ stream ORDERS
-    max_msgs     -1 -> 200
-    deny_purge   false -> true  cannot be undone
-    description  old -> nothing  (in no file)
++ kv K               history 1
+~ stream ORDERS      in place, cannot be undone
+    max_msgs     -1       -> 200
+    deny_purge   false    -> true     cannot be undone
+    description  old      -> nothing  in no file
     deny_purge cannot be switched off again
     deletes 1,000 messages (about 100,000 bytes)
     needs --allow-one-way --allow-data-loss
-! consumer ORDERS/C
-    ack_policy  explicit -> all  needs replacing
+! consumer ORDERS/C  is replaced
+    ack_policy   explicit -> all      needs replacing
     ack policy can not be updated
     C goes on at 701: up to 4 messages that it has seen come again
     needs --replace ORDERS/C
-1 to create, 1 to update, 1 to replace; 0 in line
+1 to create, 1 to update, 1 to replace; 0 in line; deletes 1,000 messages
 "
     );
 }
@@ -147,4 +147,42 @@ fn a_moved_consumer_is_no_difference_and_is_not_moved_twice() {
     assert_eq!(declared_start(&moved), *declared.as_object().unwrap());
     assert_eq!(resumed(&moved, 50)["opt_start_seq"], 51);
     assert_eq!(declared_start(&resumed(&moved, 50))["deliver_policy"], "new");
+}
+
+#[test]
+fn a_plan_of_many_kinds_of_changes_stands_in_columns() {
+    let live = [
+        orders(
+            json!({"name": "ORDERS", "subjects": ["orders.*", "old.>"], "description": "one line\u{1b}[2J",
+            "max_age": 86_400_000_000_000u64, "republish": {"src": "orders.*", "dest": "a.very.long.subject.of.its.own.{{wildcard(1)}}"}}),
+        ),
+        json!({"config": {"name": "AUDIT", "subjects": ["audit.>"], "storage": "memory"}, "state": {"messages": 3, "bytes": 300}}),
+        json!({"config": {"name": "OLD", "subjects": ["older"], "metadata": {"managed-by": "streamproof"}}, "state": {"messages": 7, "bytes": 70}}),
+        json!({"config": {"name": "THEIRS", "subjects": ["theirs"]}, "state": {"messages": 0}}),
+    ];
+    let files = [
+        (
+            "streams/ORDERS.json",
+            json!({"name": "ORDERS", "subjects": ["orders.*", "new.>", "newer.>"], "max_msgs": 200, "max_age": "1h",
+                "deny_delete": true, "republish": {"src": "orders.*", "dest": "short.{{wildcard(1)}}"}, "first_seq": 5}),
+        ),
+        ("streams/AUDIT.json", json!({"name": "AUDIT", "subjects": ["audit.>"], "storage": "file"})),
+        ("streams/SEALED.json", json!({"name": "SEALED", "sealed": true})),
+        (
+            "consumers/ORDERS/BILLING.json",
+            json!({"durable_name": "BILLING", "ack_policy": "explicit", "backoff": ["1s", "5s"], "max_deliver": 5}),
+        ),
+        ("kv/SETTINGS.json", json!({"bucket": "SETTINGS", "history": 5, "ttl": "24h"})),
+    ];
+    let desired = files.map(|(path, value)| (PathBuf::from(path), value.to_string()));
+    let options = project::Options { root: PathBuf::new(), version: crate::version::Version::new(2, 15, 1) };
+    let desired = Project::load(desired, &options).unwrap().desired;
+    let observed = Observed {
+        server: ServerSeen { name: "n".into(), version: "2.15.1".into(), ..ServerSeen::default() },
+        streams: live.iter().filter_map(StreamSeen::from_info).collect(),
+        at: Some("2026-08-21T12:00:00Z".into()),
+        ..Observed::default()
+    };
+    let plan = plan(&desired, &observed, &Options { prune: true, ..Options::default() });
+    assert_eq!(shown(&plan), include_str!("tests/columns.txt"));
 }

@@ -24,7 +24,8 @@ pub(super) fn bucket(stream: &DesiredStream, found: &mut Vec<Finding>) {
                 stream.places.value("/subject_delete_marker_ttl"),
                 "\"limit_marker_ttl\" is longer than \"ttl\"",
             )
-            .label("markers are removed at \"ttl\""),
+            .label("markers are removed at \"ttl\"")
+            .help("write a shorter \"limit_marker_ttl\", or a longer \"ttl\""),
         );
     }
 }

@@ -107,7 +107,8 @@ pub(super) fn contradictions(
                 places.value("/deliver_subject"),
                 "a deliver subject is one subject without wildcards",
             )
-            .label("not a subject to deliver to"),
+            .label("not a subject to deliver to")
+            .help("write one subject, such as \"deliver.here\"; or remove it for a pull consumer"),
         );
     } else if push {
         let listed: Vec<&str> = stream
@@ -122,7 +123,8 @@ pub(super) fn contradictions(
                 format!("the consumer delivers to {deliver:?}, which its own stream stores ({subject:?})");
             found.push(
                 Finding::error(Rule::DeliverCycle, places.value("/deliver_subject"), message)
-                    .label("forms a cycle"),
+                    .label("forms a cycle")
+                    .help("deliver to a subject that the stream does not store; or remove it for a pull consumer"),
             );
         }
     }

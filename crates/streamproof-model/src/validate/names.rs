@@ -17,7 +17,8 @@ pub(super) fn stream(stream: &DesiredStream, found: &mut Vec<Finding>) {
         Some(name) if !bucket::is_valid_name(name) => {
             found.push(
                 Finding::error(Rule::InvalidName, place, format!("{name:?} cannot be the name of a bucket"))
-                    .label("letters, digits, - and _ only"),
+                    .label("letters, digits, - and _ only")
+                    .help(another(name, bucket::is_valid_name)),
             );
         }
         None if !is_valid_name(&stream.name) => {
@@ -27,13 +28,15 @@ pub(super) fn stream(stream: &DesiredStream, found: &mut Vec<Finding>) {
                     place,
                     format!("{:?} cannot be the name of a stream", stream.name),
                 )
-                .label("no blanks, and none of . * > \\ /"),
+                .label("no blanks, and none of . * > \\ /")
+                .help(another(&stream.name, is_valid_name)),
             );
         }
         _ if stream.name.len() > LONGEST => {
             found.push(
                 Finding::error(Rule::InvalidName, place, format!("a name has at most {LONGEST} bytes"))
-                    .label("too long"),
+                    .label("too long")
+                    .help(format!("shorten it: it has {}", stream.name.len())),
             );
         }
         _ => {}
@@ -66,12 +69,14 @@ pub(super) fn consumer(consumer: &DesiredConsumer, found: &mut Vec<Finding>) {
                 place.clone(),
                 format!("{:?} cannot be the name of a consumer", consumer.name),
             )
-            .label("no blanks, and none of . * > \\ /"),
+            .label("no blanks, and none of . * > \\ /")
+            .help(another(&consumer.name, is_valid_name)),
         );
     } else if consumer.name.len() > LONGEST {
         found.push(
             Finding::error(Rule::InvalidName, place.clone(), format!("a name has at most {LONGEST} bytes"))
-                .label("too long"),
+                .label("too long")
+                .help(format!("shorten it: it has {}", consumer.name.len())),
         );
     }
     match (text("durable_name"), text("name")) {
@@ -101,6 +106,21 @@ pub(super) fn consumer(consumer: &DesiredConsumer, found: &mut Vec<Finding>) {
     }
 }
 
+/// A name that could be meant, of the same letters.
+fn another(name: &str, valid: impl Fn(&str) -> bool) -> String {
+    let near: String = name
+        .trim()
+        .chars()
+        .map(|letter| if valid(letter.encode_utf8(&mut [0; 4])) { letter } else { '_' })
+        .take(40)
+        .collect();
+    if valid(&near) && near.chars().any(|letter| letter != '_') {
+        format!("call it {near:?}, and its file likewise")
+    } else {
+        "give it a name, and its file the same".to_owned()
+    }
+}
+
 /// Two files for one thing, also where the file system tells names apart that the server's own does not.
 pub(super) fn twice(desired: &Desired, found: &mut Vec<Finding>) {
     let mut seen: HashMap<&str, &DesiredStream> = HashMap::new();
@@ -122,6 +142,18 @@ pub(super) fn twice(desired: &Desired, found: &mut Vec<Finding>) {
             let message = format!("{:?} and {:?} differ in case only", first.name, stream.name);
             found.push(
                 Finding::warning(Rule::DuplicateName, stream.places.value("/name"), message)
+                    .label("one file, and one folder of the store, where the file system ignores case")
+                    .help("give one of them another name: macOS and Windows keep them as one"),
+            );
+        }
+    }
+    let mut folded: HashMap<(&str, String), &DesiredConsumer> = HashMap::new();
+    for consumer in &desired.consumers {
+        let first = folded.entry((&consumer.stream, consumer.name.to_lowercase())).or_insert(consumer);
+        if first.name != consumer.name {
+            let message = format!("{:?} and {:?} differ in case only", first.name, consumer.name);
+            found.push(
+                Finding::warning(Rule::DuplicateName, consumer.places.value("/durable_name"), message)
                     .label("one file, and one folder of the store, where the file system ignores case")
                     .help("give one of them another name: macOS and Windows keep them as one"),
             );

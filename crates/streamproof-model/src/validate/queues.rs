@@ -15,7 +15,10 @@ pub(super) fn stream(stream: &DesiredStream, desired: &Desired, version: &Versio
     let most = stream.config.get("max_consumers").and_then(Value::as_u64).unwrap_or(0);
     if most > 0 && consumers.len() as u64 > most {
         let message = format!("\"max_consumers\" is {most}, and {} are declared", consumers.len());
-        found.push(contradiction(&stream.places, "max_consumers", message));
+        found.push(
+            contradiction(&stream.places, "max_consumers", message)
+                .help(format!("raise it to {}, or remove consumers", consumers.len())),
+        );
     }
     if stream.config.get("retention").and_then(Value::as_str) != Some("workqueue") {
         return;
@@ -41,7 +44,9 @@ pub(super) fn stream(stream: &DesiredStream, desired: &Desired, version: &Versio
             let place =
                 consumer.places.value(if filters.len() > 1 { "/filter_subjects" } else { "/filter_subject" });
             found.push(
-                Finding::error(Rule::FilterOverlap, place, message).label("not its own part of the queue"),
+                Finding::error(Rule::FilterOverlap, place, message)
+                    .label("not its own part of the queue")
+                    .help("give each a \"filter_subject\" of its own, or keep one consumer"),
             );
         }
     }
@@ -55,11 +60,15 @@ fn member(consumer: &DesiredConsumer, version: &Version, found: &mut Vec<Finding
     let ack = text("ack_policy", "none");
     if ack != "explicit" && !(ack == "flow_control" && version.has(Release(2, 14, 0))) {
         let message = "a consumer of a workqueue stream needs \"ack_policy\": \"explicit\"";
-        found.push(contradiction(&consumer.places, "ack_policy", message));
+        found.push(
+            contradiction(&consumer.places, "ack_policy", message).help("write \"ack_policy\": \"explicit\""),
+        );
     }
     if text("deliver_policy", "all") != "all" {
         let message = "a consumer of a workqueue stream takes all: \"deliver_policy\": \"all\"";
-        found.push(contradiction(&consumer.places, "deliver_policy", message));
+        found.push(
+            contradiction(&consumer.places, "deliver_policy", message).help("remove \"deliver_policy\""),
+        );
     }
 }
 

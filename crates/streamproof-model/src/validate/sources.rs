@@ -35,7 +35,8 @@ pub(super) fn stream(stream: &DesiredStream, desired: &Desired, version: &Versio
         if seen.contains(&origin.identity()) {
             found.push(
                 Finding::error(Rule::Contradiction, origin.place(""), "the same source is listed twice")
-                    .label("again here"),
+                    .label("again here")
+                    .help("remove one of the two, or give each a filter of its own"),
             );
         }
         seen.push(origin.identity());
@@ -45,7 +46,8 @@ pub(super) fn stream(stream: &DesiredStream, desired: &Desired, version: &Versio
                 let message = "two sources of one stream need a consumer each";
                 found.push(
                     Finding::error(Rule::Contradiction, origin.place("/consumer"), message)
-                        .label("used by another source"),
+                        .label("used by another source")
+                        .help("give each source a consumer of its own"),
                 );
             }
             consumers.push(name);
@@ -110,18 +112,27 @@ impl Origin<'_> {
                     self.place(""),
                     "a mirror or source needs the name of a stream",
                 )
-                .label("no valid name"),
+                .label("no valid name")
+                .help("write \"name\": \"<STREAM>\""),
             );
         }
         let filter = self.text("filter_subject");
         let filters = !filter.is_empty();
         if filters && !self.pairs().is_empty() {
             let message = "a mirror or source has either \"filter_subject\" or \"subject_transforms\"";
-            found.push(Finding::error(Rule::Contradiction, self.place(""), message).label("has both"));
+            found.push(
+                Finding::error(Rule::Contradiction, self.place(""), message)
+                    .label("has both")
+                    .help("remove \"filter_subject\": the \"src\" of a transform filters, too"),
+            );
         }
         if filters && !is_valid(filter) {
             let message = format!("{filter:?} is not a subject");
-            found.push(Finding::error(Rule::InvalidSubject, self.place("/filter_subject"), message));
+            found.push(
+                Finding::error(Rule::InvalidSubject, self.place("/filter_subject"), message)
+                    .label("not a subject")
+                    .help(super::subjects::SUBJECT_HELP),
+            );
         }
         let Some(consumer) = self.config.get("consumer") else { return };
         let text = |key: &str| consumer.get(key).and_then(Value::as_str).unwrap_or_default();
@@ -129,7 +140,8 @@ impl Origin<'_> {
             if wrong {
                 found.push(
                     Finding::error(Rule::Contradiction, self.place("/consumer"), message)
-                        .label("contradicts the mirror or source"),
+                        .label("contradicts the mirror or source")
+                        .help("such as \"consumer\": {\"name\": \"COPY\", \"deliver_subject\": \"copy.to\"}, and nothing else beside it"),
                 );
             }
         };
@@ -156,7 +168,9 @@ impl Origin<'_> {
             if src.is_empty() && !version.has(Release(2, 11, 0)) {
                 let message = "before nats-server 2.11 a transform needs a \"src\"";
                 found.push(
-                    Finding::error(Rule::InvalidSubject, self.place(&below), message).label("no source"),
+                    Finding::error(Rule::InvalidSubject, self.place(&below), message)
+                        .label("no source")
+                        .help("write \"src\": \">\" for everything"),
                 );
             }
             // The server asks this of a mirror and that of a source.
@@ -169,7 +183,8 @@ impl Origin<'_> {
                         self.place(&below),
                         format!("{src:?} is taken by another transform, too"),
                     )
-                    .label("overlaps"),
+                    .label("overlaps")
+                    .help("let each transform take subjects of its own"),
                 );
             }
         }
@@ -181,7 +196,11 @@ impl Origin<'_> {
         let text = |key: &str| external.get(key).and_then(Value::as_str).unwrap_or_default();
         let mut refuse = |key: &str, message: String| {
             let place = self.place(&format!("/external/{key}"));
-            found.push(Finding::error(Rule::InvalidSubject, place, message).label("not a prefix for this"));
+            found.push(
+                Finding::error(Rule::InvalidSubject, place, message)
+                    .label("not a prefix for this")
+                    .help("such as \"api\": \"$JS.hub.API\", \"deliver\": \"from.hub\""),
+            );
         };
         for key in ["api", "deliver"] {
             let prefix = text(key);
@@ -220,7 +239,8 @@ impl Origin<'_> {
             );
             found.push(
                 Finding::error(Rule::Contradiction, self.stream.places.value("/max_msg_size"), message)
-                    .label("too small for its origin"),
+                    .label("too small for its origin")
+                    .help(format!("raise it to {origin}, or remove it")),
             );
         }
     }

@@ -170,7 +170,11 @@ pub(super) fn sizes(config: &Map<String, Value>, places: &crate::desired::Places
     if config.get("description").and_then(Value::as_str).is_some_and(|text| text.len() > LONGEST_DESCRIPTION)
     {
         let message = format!("a description has at most {LONGEST_DESCRIPTION} bytes");
-        found.push(Finding::error(Rule::OutOfRange, places.key("/description"), message).label("too long"));
+        found.push(
+            Finding::error(Rule::OutOfRange, places.key("/description"), message)
+                .label("too long")
+                .help("shorten it"),
+        );
     }
     let labels = config.get("metadata").and_then(Value::as_object).into_iter().flatten();
     let size: usize = labels.map(|(key, value)| key.len() + value.as_str().map_or(0, str::len)).sum();
@@ -178,6 +182,10 @@ pub(super) fn sizes(config: &Map<String, Value>, places: &crate::desired::Places
     if size + mark > LARGEST_METADATA {
         let message =
             format!("metadata has at most {LARGEST_METADATA} bytes, {mark} of them for our own mark");
-        found.push(Finding::error(Rule::OutOfRange, places.key("/metadata"), message).label("too large"));
+        found.push(
+            Finding::error(Rule::OutOfRange, places.key("/metadata"), message)
+                .label("too large")
+                .help("keep large values elsewhere, and their name here"),
+        );
     }
 }

@@ -67,7 +67,7 @@ fn is_of_the_server(subject: &str, version: &Version) -> bool {
         || (meets(subject, "$SYS.>") && !is_subset(subject, "$SYS.ACCOUNT.>"))
 }
 
-const SUBJECT_HELP: &str = "tokens stand between dots; * is one token, > the rest; no blanks";
+pub(super) const SUBJECT_HELP: &str = "tokens stand between dots; * is one token, > the rest; no blanks";
 
 /// Error 10065: two streams of one account may not store the same message.
 pub(super) fn overlaps(desired: &Desired, found: &mut Vec<Finding>) {

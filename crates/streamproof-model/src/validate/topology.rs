@@ -46,7 +46,10 @@ pub(super) fn circles(desired: &Desired, found: &mut Vec<Finding>) {
                     stream.places.value(&pointer),
                     format!("stream {:?} takes messages from {:?}, which it feeds", at.name, edge.name),
                 )
-                .label("part of a circle"),
+                .label("part of a circle")
+                .help(
+                    "remove one of its mirrors or sources, or let it filter subjects that do not come back",
+                ),
             );
         }
         for edge in edges(stream).iter().filter(|edge| desired.stream(edge.name).is_none()) {

@@ -11,6 +11,9 @@ use crate::subject::{collide, is_valid};
 use crate::transform::refusal;
 use crate::version::Version;
 
+const FORM: &str =
+    "such as \"src\": \"orders.*\", \"dest\": \"copy.{{wildcard(1)}}\", or > at the end of both";
+
 pub(super) fn stream(stream: &DesiredStream, version: &Version, found: &mut Vec<Finding>) {
     let end = |part: &Value, key: &str| part.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
     if let Some(transform) = stream.config.get("subject_transform") {
@@ -25,7 +28,11 @@ pub(super) fn stream(stream: &DesiredStream, version: &Version, found: &mut Vec<
     let place = stream.places.value("/republish");
     if dest.is_empty() {
         let message = "a \"republish\" needs a \"dest\"";
-        found.push(Finding::error(Rule::InvalidSubject, place, message).label("republishes nothing"));
+        found.push(
+            Finding::error(Rule::InvalidSubject, place, message)
+                .label("republishes nothing")
+                .help("write where to: \"dest\": \"copy.>\""),
+        );
         return;
     }
     if let Some(into) = subjects::of(stream).iter().find(|subject| collide(&dest, subject)) {
@@ -35,10 +42,13 @@ pub(super) fn stream(stream: &DesiredStream, version: &Version, found: &mut Vec<
                 stream.places.value("/republish/dest"),
                 format!("{dest:?} is stored by stream {:?} itself ({into:?})", stream.name),
             )
-            .label("forms a cycle"),
+            .label("forms a cycle")
+            .help("republish to a subject that the stream does not store"),
         );
     } else if let Some(why) = refusal(&src, &dest, version) {
-        found.push(Finding::error(Rule::InvalidSubject, place, why).label("cannot republish like this"));
+        found.push(
+            Finding::error(Rule::InvalidSubject, place, why).label("cannot republish like this").help(FORM),
+        );
     }
 }
 
@@ -51,7 +61,9 @@ pub(super) fn pair(place: &Place, src: &str, dest: &str, version: &Version, foun
     };
     if let Some(why) = why {
         found.push(
-            Finding::error(Rule::InvalidSubject, place.clone(), why).label("cannot transform like this"),
+            Finding::error(Rule::InvalidSubject, place.clone(), why)
+                .label("cannot transform like this")
+                .help(FORM),
         );
     }
 }

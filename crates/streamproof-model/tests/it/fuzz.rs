@@ -227,7 +227,9 @@ impl Fuzz {
         let project = Project::read(files.clone(), &options);
         for finding in &project.findings {
             assert!(!finding.one_line().is_empty() && !finding.message.is_empty());
+            assert!(finding.help.as_ref().is_some_and(|help| !help.is_empty()), "no help: {finding:?}");
             let place = &finding.place;
+            assert!(place.line == 0 || !finding.label.is_empty(), "no label: {finding:?}");
             let text = files.iter().filter(|(name, _)| place.file.ends_with(name)).map(|(_, text)| text);
             let inside = |text: &String| text.get(place.offset..place.offset + place.length).is_some();
             assert!(
