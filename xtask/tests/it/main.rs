@@ -7,6 +7,7 @@ mod bad_days;
 mod bench;
 mod doctor;
 mod elsewhere;
+mod engine_dies;
 mod help;
 mod hostile;
 mod image;
