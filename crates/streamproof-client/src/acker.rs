@@ -75,6 +75,19 @@ impl AckerOptions {
 ///
 /// What a confirmation is worth: the consumer took the ack. On a limits stream the server writes it to disk up to
 /// about a tenth of a second later, so that a crash in between delivers the message again.
+///
+/// ```no_run
+/// # async fn f(client: streamproof_client::async_nats::Client) -> Result<(), Box<dyn std::error::Error>> {
+/// use streamproof_client::{AckerOptions, ClientExt, PullOptions};
+/// let acker = client.acker(AckerOptions::default().window(500)).await?;
+/// let mut consumer = client.pull_consumer("ORDERS", "billing", PullOptions::default()).await?;
+/// for number in 0..10_000 {
+///     acker.post(consumer.next().await?, number).await?;
+/// }
+/// let totals = acker.settle().await;
+/// println!("{} confirmed, {} unknown", totals.acked, totals.indeterminate());
+/// # Ok(()) }
+/// ```
 #[derive(Clone)]
 pub struct Acker {
     pipeline: Pipeline<Acks>,
@@ -114,8 +127,8 @@ impl Exchange for Acks {
         }
     }
 
-    fn probe(subject: Subject) -> Outgoing {
-        Outgoing::new(subject, IN_PROGRESS)
+    fn probe(&self, used: Subject) -> Outgoing {
+        Outgoing::new(used, IN_PROGRESS)
     }
 
     fn may_repeat(_: &Outgoing) -> bool {

@@ -53,6 +53,14 @@ impl Named {
         ConsumeError::WrongKind { stream: self.stream.clone(), consumer: self.consumer.clone(), is, wanted }
     }
 
+    /// An error where it is certain that it is not: without an answer there is nothing to conclude.
+    pub(crate) async fn is_there(&self, client: &Client) -> Result<(), ConsumeError> {
+        match self.config(client).await {
+            Err(gone @ ConsumeError::Gone { .. }) => Err(gone),
+            _ => Ok(()),
+        }
+    }
+
     pub(crate) async fn config(&self, client: &Client) -> Result<Config, ConsumeError> {
         #[derive(serde::Deserialize)]
         struct Answer {

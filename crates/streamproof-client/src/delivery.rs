@@ -134,7 +134,9 @@ impl Delivery {
 
     pub(crate) fn close(&mut self, kind: Kind) {
         if std::mem::take(&mut self.open) {
-            let sequence = self.metadata().map_or(0, |m| m.stream_sequence);
+            // Only an ack for all before it needs to know where it stands.
+            let all = self.answers.policy() == AckPolicy::All;
+            let sequence = if all { self.metadata().map_or(0, |m| m.stream_sequence) } else { 0 };
             self.answers.close(sequence, kind);
         }
     }

@@ -127,7 +127,22 @@ pub enum AddError {
     Ended(BatchFailure),
 }
 
-/// One batch. Many messages may be in it; it is one sender's, in order.
+/// One batch. Many messages may be in it; it is one sender's, in order. [`Batch`](crate::Batch) is the same with a fallback.
+///
+/// ```no_run
+/// # async fn f(client: streamproof_client::async_nats::Client) -> Result<(), Box<dyn std::error::Error>> {
+/// use streamproof_client::{FastBatch, FastBatchOptions};
+/// let mut batch = FastBatch::begin(client, FastBatchOptions::default()).await?;
+/// for n in 0..10_000 {
+///     // Ended early: the report says why, and what is stored.
+///     if batch.add(("orders.eu", n.to_string())).await.is_err() {
+///         break;
+///     }
+/// }
+/// let report = batch.commit().await;
+/// assert_eq!(report.sent, report.stored + report.rejected + report.indeterminate);
+/// # Ok(()) }
+/// ```
 pub struct FastBatch {
     client: Client,
     acks: Subscriber,

@@ -4,6 +4,15 @@ use std::time::Duration;
 
 /// A copy of the numbers at one moment, consistent in itself:
 /// `sent == acked + rejected + indeterminate() + in_flight`, always.
+///
+/// ```no_run
+/// # fn f(publisher: streamproof_client::Publisher, consumer: streamproof_client::PullConsumer) {
+/// let totals = publisher.totals();
+/// println!("{} acked, {} in flight, {} unknown", totals.acked, totals.in_flight, totals.indeterminate());
+/// println!("99 of 100 acks within {:?}", publisher.latency().quantile(0.99));
+/// println!("{} handed out and not answered", consumer.totals().unanswered);
+/// # }
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Totals {

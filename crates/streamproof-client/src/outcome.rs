@@ -140,6 +140,18 @@ impl AckReader {
         AckReader { stream: None, only: only.map(|stream| Only { stream, domain: None }) }
     }
 
+    /// Where the stream that answers can be asked for its description.
+    pub(crate) fn info_subject(&self) -> String {
+        let only = self.only.as_ref();
+        let Some(stream) = only.map(|o| o.stream.as_str()).or(self.stream.as_deref()) else {
+            return "$JS.API.INFO".to_owned();
+        };
+        match only.and_then(|o| o.domain.as_deref()).filter(|domain| !domain.is_empty()) {
+            Some(domain) => format!("$JS.{domain}.API.STREAM.INFO.{stream}"),
+            None => format!("$JS.API.STREAM.INFO.{stream}"),
+        }
+    }
+
     /// `None` where somebody else answered than the stream that was named.
     pub(crate) fn read(&mut self, message: &Message) -> Option<Outcome> {
         if let Some(rejection) = status_rejection(message) {

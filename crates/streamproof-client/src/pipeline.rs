@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_nats::connection::State as ConnectionState;
-use async_nats::{Client, Message, Subject};
+use async_nats::{Client, Message, Statistics, Subject};
 use tokio::sync::{Notify, Semaphore, oneshot};
 use tracing::Instrument;
 
@@ -25,6 +25,17 @@ use token::Token;
 pub const MAX_WINDOW: usize = 65_536;
 
 /// What to do with that which is in flight, and with what is published, while there is no connection.
+///
+/// ```no_run
+/// # async fn f(client: streamproof_client::async_nats::Client) -> Result<(), Box<dyn std::error::Error>> {
+/// use streamproof_client::{ClientExt, OnDisconnect, Outgoing, PublisherOptions};
+/// let options = PublisherOptions::default().on_disconnect(OnDisconnect::Repeat);
+/// let publisher = client.publisher(options).await?;
+/// // With an id it is sent again after a reconnect, and stored once.
+/// let order = Outgoing::new("orders.eu", "17").message_id("order-17");
+/// println!("{}", publisher.publish(order).await?.await);
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnDisconnect {
     /// New publishes wait for the connection. One in flight ends as indeterminate once it is certain that its answer
@@ -45,8 +56,8 @@ pub(crate) trait Exchange: Send + 'static {
     fn answered(&mut self, message: &Message) -> Option<Self::Outcome>;
     fn unanswered(why: Indeterminate) -> Self::Outcome;
     fn class(outcome: &Self::Outcome) -> Class;
-    /// A request on a subject that was used before, which is answered and changes nothing.
-    fn probe(subject: Subject) -> Outgoing;
+    /// A request that is answered, if it is allowed, and changes nothing. `used` was the subject of a request.
+    fn probe(&self, used: Subject) -> Outgoing;
     /// Whether sending it twice does the same as sending it once.
     fn may_repeat(message: &Outgoing) -> bool;
 }
@@ -78,6 +89,7 @@ pub(crate) struct Pipeline<E: Exchange> {
 
 struct Shared<E: Exchange> {
     client: Client,
+    statistics: Arc<Statistics>,
     inbox: String,
     on_disconnect: OnDisconnect,
     free_slots: Semaphore,
@@ -141,6 +153,7 @@ impl<E: Exchange> Pipeline<E> {
             client.subscribe(format!("{inbox}.*")).await.map_err(|e| StartError::Subscribe(Box::new(e)))?;
         let slots = Slots::new(&settings, exchange, Instant::now());
         let shared = Arc::new(Shared {
+            statistics: client.statistics(),
             client,
             inbox,
             on_disconnect: settings.on_disconnect,
@@ -225,8 +238,16 @@ impl<E: Exchange> Shared<E> {
     }
 
     fn now(&self) -> Now {
-        let connects = self.client.statistics().connects.load(Ordering::Relaxed);
-        Now { time: Instant::now(), connects, connected: self.connected() }
+        Now {
+            time: Instant::now(),
+            connects: self.connects(),
+            connected: self.connected(),
+            heard_bytes: self.statistics.in_bytes.load(Ordering::Relaxed),
+        }
+    }
+
+    fn connects(&self) -> u64 {
+        self.statistics.connects.load(Ordering::Relaxed)
     }
 
     fn take(
@@ -236,13 +257,13 @@ impl<E: Exchange> Shared<E> {
         copy: Option<Box<Outgoing>>,
         subject: &Subject,
     ) -> Result<Ticket<'_, E>, PublishError> {
-        let now = self.now();
+        let (time, connects) = (Instant::now(), self.connects());
         let mut state = self.lock();
         let first = state.slots.totals.in_flight == 0;
         if first {
             state.subject = Some(subject.clone());
         }
-        let taken = state.slots.take(now, tag, waiter, copy);
+        let taken = state.slots.take(time, connects, tag, waiter, copy);
         drop(state);
         // A permit was taken, and there is a free slot for each permit.
         debug_assert!(taken.is_some());

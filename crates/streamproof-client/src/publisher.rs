@@ -89,8 +89,10 @@ impl PublisherOptions {
 /// the counts.
 ///
 /// Besides its subjects, the user needs the right to subscribe to `_INBOX.>`, and should have that to publish there: after a
-/// timeout or a reconnect the publisher sends itself a message, to learn what the server has read. Without that right it
-/// publishes an empty message that no stream stores (`Nats-Expected-Stream: -`) on a subject that it published on before.
+/// timeout or a reconnect the publisher sends itself a message, to learn what the server has read. Without that right it asks
+/// for the stream's description (`$JS.API.STREAM.INFO.<stream>`); and without that one as well the next message tells, which
+/// takes a few seconds where the window is full of what was lost, and is one more than the window allows. Nothing is sent on
+/// your subjects but what you publish.
 ///
 /// ```no_run
 /// # async fn f() -> Result<(), Box<dyn std::error::Error>> {
@@ -130,9 +132,9 @@ impl Exchange for Publishes {
         }
     }
 
-    /// No stream has this name, so that whichever takes the subject refuses it (JSStreamNotMatchErr), and stores nothing.
-    fn probe(subject: Subject) -> Outgoing {
-        Outgoing::new(subject, Bytes::new()).expected_stream("-")
+    /// Asks for the stream's description: a message on the user's own subjects would be somebody's work.
+    fn probe(&self, _: Subject) -> Outgoing {
+        Outgoing::new(self.0.info_subject(), Bytes::new())
     }
 
     fn may_repeat(message: &Outgoing) -> bool {

@@ -104,12 +104,14 @@ impl PullOptions {
 /// use streamproof_client::{ClientExt, PullOptions};
 /// let client = streamproof_client::async_nats::connect("127.0.0.1:4222").await?;
 /// let mut consumer = client.pull_consumer("ORDERS", "billing", PullOptions::default()).await?;
-/// loop {
+/// for _ in 0..100 {
 ///     let delivery = consumer.next().await?;
 ///     println!("{:?}", delivery.metadata());
 ///     delivery.ack().await?;
 /// }
-/// # }
+/// // What was asked for and is not needed any more goes back to the server at once.
+/// consumer.drain().await?;
+/// # Ok(()) }
 /// ```
 pub struct PullConsumer {
     client: Client,
@@ -301,7 +303,7 @@ impl PullConsumer {
         if self.requested <= self.options.batch / 2 && self.may_ask() {
             if self.refusals >= REFUSALS_BEFORE_LOOKING {
                 self.refusals = 0;
-                self.look_again().await?;
+                self.named.is_there(&self.client).await?;
             }
             let more = self.options.batch - self.requested;
             self.request(more, self.options.expires).await?;
@@ -328,14 +330,6 @@ impl PullConsumer {
         self.last_seen = Instant::now();
         self.retry_at = None;
         Ok(())
-    }
-
-    /// After refusals in a row: is the consumer still there? Without an answer there is nothing to conclude.
-    async fn look_again(&self) -> Result<(), ConsumeError> {
-        match self.named.config(&self.client).await {
-            Err(gone @ ConsumeError::Gone { .. }) => Err(gone),
-            _ => Ok(()),
-        }
     }
 
     async fn message_within(&mut self, wait: Duration) -> Result<Option<Message>, ConsumeError> {

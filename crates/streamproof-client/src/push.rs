@@ -13,11 +13,30 @@ use crate::delivery::{AckPolicy, Delivery};
 use crate::error::{ConsumeError, PublishError};
 use crate::metrics::ConsumerTotals;
 
+/// After so long without a message the consumer is looked up: the server tells nobody when a push consumer is deleted.
+const IDLE: Duration = Duration::from_secs(2);
+
 /// How long a drain takes in what the server goes on sending.
 const TAKING_IN: Duration = Duration::from_secs(1);
 
 /// A push consumer that exists on the server. What it is sent and has not taken is bounded by the consumer's
 /// `max_ack_pending`, or by its `flow_control` where nothing is acked; keep both below the subscription's capacity.
+///
+/// ```no_run
+/// # async fn f(client: streamproof_client::async_nats::Client) -> Result<(), Box<dyn std::error::Error>> {
+/// use std::time::Duration;
+/// use streamproof_client::ClientExt;
+/// let mut consumer = client.push_consumer("ORDERS", "billing").await?;
+/// for _ in 0..100 {
+///     let delivery = consumer.next().await?;
+///     match delivery.payload().is_empty() {
+///         true => delivery.nak(Some(Duration::from_secs(1))).await?,
+///         false => delivery.ack().await?,
+///     }
+/// }
+/// consumer.drain().await?;
+/// # Ok(()) }
+/// ```
 pub struct PushConsumer {
     client: Client,
     named: Named,
@@ -43,11 +62,16 @@ impl PushConsumer {
         Ok(PushConsumer { client, named, messages, answers })
     }
 
-    /// The next message, however long it takes. After a restart the server sends on where it was.
+    /// The next message, however long it takes. After a restart the server sends on where it was. A consumer that is gone is
+    /// an error, within seconds.
     pub async fn next(&mut self) -> Result<Delivery, ConsumeError> {
         loop {
             self.answers.give_back().await.map_err(|_| ConsumeError::Closed)?;
-            let message = self.messages.next().await.ok_or(ConsumeError::Closed)?;
+            let Ok(message) = tokio::time::timeout(IDLE, self.messages.next()).await else {
+                self.named.is_there(&self.client).await?;
+                continue;
+            };
+            let message = message.ok_or(ConsumeError::Closed)?;
             if message.status.is_none() {
                 return Ok(Delivery::new(message, &self.answers));
             }

@@ -12,7 +12,7 @@ use futures_util::Stream;
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
-use super::slots::{FenceWork, Now, Told};
+use super::slots::{FenceWork, Now, Told, Way};
 use super::token::Token;
 use super::{Exchange, Shared, Sink, State};
 use crate::outcome::{Indeterminate, number};
@@ -138,9 +138,17 @@ async fn send_fence<E: Exchange>(shared: Arc<Shared<E>>, work: FenceWork) {
         }
     }
     let fence = format!("{}.{FENCE}{}", shared.inbox, work.number);
-    let subject = shared.lock().subject.clone().filter(|_| work.probe);
-    match subject {
-        Some(subject) => _ = shared.hand_over(E::probe(subject), fence.into()).await,
-        None => _ = shared.client.publish(fence, Bytes::new()).await,
+    match work.way {
+        Way::Inbox => _ = shared.client.publish(fence, Bytes::new()).await,
+        Way::Probe => {
+            let probe = {
+                let state = shared.lock();
+                state.subject.clone().map(|used| state.slots.probe(used))
+            };
+            if let Some(probe) = probe {
+                _ = shared.hand_over(probe, fence.into()).await;
+            }
+        }
+        Way::Request => {}
     }
 }

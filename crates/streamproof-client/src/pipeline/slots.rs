@@ -6,23 +6,26 @@
 //!
 //! How a slot without an answer is freed: a *fence*, a message to the own inbox, is sent after it on the same
 //! connection. When the fence is back, the server has read all that was sent before. What is still unanswered then
-//! was lost with an earlier connection, or waits in the server; one more grace period is given to the latter. A fence that
-//! does not come back in time may be one that the user has no right to publish: the next one is a *probe*, a request on a
-//! subject that was published on before, made such that it changes nothing.
+//! was lost with an earlier connection, or waits in the server; one more grace period is given to the latter. The answer to a
+//! request that was sent after the fence says the same.
+//!
+//! Where the server speaks and the fence does not come back, the user has no right to publish it. Then the next one is a
+//! *probe*, a request that changes nothing; and if that is not answered either, the next request will tell ([`Way`]).
+
+mod fence;
 
 use std::time::{Duration, Instant};
 
 use async_nats::Message;
 use tokio::sync::oneshot;
 
+use self::fence::Fence;
+pub(crate) use self::fence::{FenceWork, Way};
 use super::token::Token;
 use super::{Class, Exchange, OnDisconnect, Settings};
 use crate::metrics::{Histogram, Totals};
 use crate::outcome::Indeterminate;
 use crate::outgoing::Outgoing;
-
-/// A fence that is not back after this is taken for lost. A server that stands still for longer costs a small message each.
-const FENCE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What the server gets to answer that which reached it over a new connection, counted from the fence.
 const RECONNECT_GRACE: Duration = Duration::from_millis(250);
@@ -42,8 +45,12 @@ pub(crate) struct Slots<E: Exchange> {
     last_old_answer: Option<Instant>,
     fence: Option<Fence>,
     next_fence: u64,
-    /// The last one was not heard of, on a connection that was there.
-    unheard: bool,
+    /// Fences in a row that did not come back though the server spoke.
+    unheard: u32,
+    /// One has come back: there is a right to them, unless it was taken away.
+    came_back: bool,
+    /// On which connection a place was last freed for a request that is to tell.
+    room_made: u64,
     /// Slots freed since this was last looked at and set back to 0.
     pub(crate) freed: usize,
 }
@@ -82,12 +89,6 @@ enum Phase {
     Answered,
 }
 
-struct Fence {
-    number: u64,
-    sent_at: Instant,
-    connects: u64,
-}
-
 /// What is told to the slots at each look.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Now {
@@ -95,14 +96,8 @@ pub(crate) struct Now {
     /// How many connections have been made.
     pub(crate) connects: u64,
     pub(crate) connected: bool,
-}
-
-/// A fence to be sent, and before it what is sent again.
-pub(crate) struct FenceWork {
-    pub(crate) number: u64,
-    /// The one before was not heard of: ask on a subject that is known to be allowed.
-    pub(crate) probe: bool,
-    pub(crate) repeat: Vec<(Outgoing, Token)>,
+    /// What has come from the server so far, for whomever.
+    pub(crate) heard_bytes: u64,
 }
 
 /// An outcome that nobody holds a future for, with the caller's tag.
@@ -134,7 +129,9 @@ impl<E: Exchange> Slots<E> {
             last_old_answer: None,
             fence: None,
             next_fence: 0,
-            unheard: false,
+            unheard: 0,
+            came_back: false,
+            room_made: 0,
             freed: 0,
         }
     }
@@ -147,7 +144,8 @@ impl<E: Exchange> Slots<E> {
     /// Takes a slot for a message that is about to be handed over. `None` where all are taken.
     pub(crate) fn take(
         &mut self,
-        now: Now,
+        now: Instant,
+        connects: u64,
         tag: u64,
         waiter: Option<oneshot::Sender<E::Outcome>>,
         copy: Option<Box<Outgoing>>,
@@ -161,8 +159,8 @@ impl<E: Exchange> Slots<E> {
             slot.stale = false;
         }
         slot.phase = Phase::Pending;
-        slot.sent_at = now.time;
-        slot.connects = now.connects;
+        slot.sent_at = now;
+        slot.connects = connects;
         slot.release_at = None;
         slot.unread_copy = false;
         slot.tag = tag;
@@ -206,6 +204,7 @@ impl<E: Exchange> Slots<E> {
         if slot.connects < now.connects {
             self.last_old_answer = Some(now.time);
         }
+        let (sent_at, connects) = (slot.sent_at, slot.connects);
         let told = if slot.phase == Phase::Pending {
             self.latency.record(now.time.saturating_duration_since(slot.sent_at));
             self.end(token.index, outcome)
@@ -219,33 +218,11 @@ impl<E: Exchange> Slots<E> {
         } else {
             self.release(token.index);
         }
-        told
-    }
-
-    /// The fence is back: the server has read all that was sent before it.
-    pub(crate) fn fence_is_back(&mut self, number: u64, now: Instant) {
-        let Some(fence) = self.fence.take_if(|f| f.number == number) else { return };
-        self.unheard = false;
-        for index in 0..self.count() {
-            let slot = &mut self.slots[index as usize];
-            // Copies are handed over just before their fence, and keep their order in the client over a reconnect.
-            if slot.sent_at <= fence.sent_at {
-                slot.unread_copy = false;
-            }
-            match slot.phase {
-                Phase::Answered if !slot.unread_copy => self.release(index),
-                Phase::Pending | Phase::Unanswered
-                    if slot.release_at.is_none() && slot.sent_at < fence.sent_at =>
-                {
-                    if slot.connects < fence.connects {
-                        slot.release_at = Some(now + RECONNECT_GRACE);
-                    } else if slot.phase == Phase::Unanswered {
-                        slot.release_at = Some(now + self.timeout);
-                    }
-                }
-                _ => {}
-            }
+        // Sent again, it may be the first copy that was answered.
+        if self.slots[token.index as usize].phase == Phase::Free {
+            self.answered_after_fence(sent_at, connects, now.time);
         }
+        told
     }
 
     /// Looks at the clock and at the connection: ends what ran out of time or lost its connection, frees what can no
@@ -261,12 +238,7 @@ impl<E: Exchange> Slots<E> {
         if self.occupied() == 0 {
             return None;
         }
-        // A fence can be lost with its connection.
-        if self.fence.take_if(|f| f.connects < now.connects).is_none()
-            && self.fence.take_if(|f| now.time > f.sent_at + FENCE_TIMEOUT).is_some()
-        {
-            self.unheard = !self.unheard;
-        }
+        self.miss_fence(now, ended);
         let quiet = self.last_old_answer.is_none_or(|at| now.time >= at + RECONNECT_GRACE);
         let mut fence_due = false;
         for index in 0..self.count() {
@@ -308,27 +280,6 @@ impl<E: Exchange> Slots<E> {
                 ended.extend(self.end(index, E::unanswered(why)));
             }
         }
-    }
-
-    /// What is sent again goes before it. Not earlier: the first copy may still be unread, and then twice as much would be
-    /// in flight as may be.
-    fn next_fence(&mut self, now: Now, quiet: bool) -> FenceWork {
-        let number = self.next_fence;
-        self.next_fence += 1;
-        self.fence = Some(Fence { number, sent_at: now.time, connects: now.connects });
-        let mut repeat = Vec::new();
-        for (index, slot) in (0u32..).zip(&mut self.slots) {
-            let lost =
-                slot.phase == Phase::Pending && slot.connects < now.connects && slot.is_lost(now, quiet);
-            if let Some(copy) = slot.copy.as_deref().filter(|_| lost) {
-                repeat.push((copy.clone(), Token { index, generation: slot.generation }));
-                // It is sent anew: its time runs from now, on this connection. Both may be answered.
-                (slot.connects, slot.sent_at) = (now.connects, now.time);
-                (slot.stale, slot.unread_copy, slot.release_at) = (true, true, None);
-                self.totals.repeated += 1;
-            }
-        }
-        FenceWork { number, probe: self.unheard, repeat }
     }
 
     /// Counts the outcome and gives it to whoever waits. The slot stays taken.

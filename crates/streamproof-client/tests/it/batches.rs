@@ -9,7 +9,7 @@ use streamproof_client::{
 };
 use streamproof_server::Scratch;
 
-use crate::bed::{bounded, client, stream, until};
+use crate::bed::{bounded, client, client_at, stream, until};
 use crate::guarded::{ALLOWED, Guarded, REVOKED};
 use crate::proxy::Proxy;
 
@@ -234,6 +234,57 @@ async fn a_batch_cut_off_or_without_rights_is_indeterminate_in_between() {
         );
     }
     guarded.server.kill().unwrap();
+}
+
+/// The server cuts the sender off, as it does not read: what was in flight then is unknown, and nothing else.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_of_a_slow_consumer_is_indeterminate_in_between() {
+    let server = Scratch::builder().config("max_payload: 64KB\nmax_pending: 128KB").start().unwrap();
+    let direct = client(&server).await;
+    stream(&direct, batched()).await;
+    let proxy = Proxy::to(server.address()).await;
+    let slow = client_at(proxy.url()).await;
+    let _flooded = slow.subscribe("flood").await.unwrap();
+    let cut_off = || server.log_tail(10_000).matches("Slow Consumer").count();
+    for _ in 0..2 {
+        let before = messages(&direct).await.unwrap();
+        let options = FastBatchOptions::default().flow(50);
+        let mut batch = FastBatch::begin(slow.clone(), options).await.unwrap();
+        for _ in 0..1_000 {
+            bounded("add", batch.add(("s.a", "x"))).await.unwrap();
+        }
+        let seen = cut_off();
+        proxy.deaf(true);
+        let flooding = until("cut off as a slow consumer", async || {
+            for _ in 0..64 {
+                direct.publish("flood", vec![b'x'; 64 << 10].into()).await.unwrap();
+            }
+            direct.flush().await.unwrap();
+            cut_off() > seen
+        });
+        let adding = async {
+            loop {
+                match bounded("add", batch.add(("s.a", "x"))).await {
+                    Ok(()) => {}
+                    Err(AddError::Ended(failure)) => break failure,
+                    Err(other) => panic!("{other}"),
+                }
+            }
+        };
+        let (failure, ()) = tokio::join!(adding, async {
+            flooding.await;
+            proxy.deaf(false);
+        });
+        let report = bounded("commit", batch.commit()).await;
+        assert!(gone(&report) && report.failure == Some(failure), "{report:?}");
+        assert_eq!(report.stored + report.rejected + report.indeterminate, report.sent, "{report:?}");
+        assert!(report.stored >= 900 && report.indeterminate <= 100, "{report:?}");
+        let stored = messages(&direct).await.unwrap() - before;
+        assert!(
+            stored >= report.stored && stored <= report.stored + report.indeterminate,
+            "{stored}, {report:?}"
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,13 +1,16 @@
 //! A publisher with an ack for each message, under everything that can go wrong: every outcome is there, once, and true.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use streamproof_client::async_nats::jetstream;
+use futures_util::StreamExt;
+use streamproof_client::async_nats::connection::State;
+use streamproof_client::async_nats::{Client, Message, jetstream};
 use streamproof_client::{ClientExt, OnDisconnect, Outcome, PublishError, PublisherOptions};
 use streamproof_server::Scratch;
 
 use crate::bed::{bounded, client, client_at, options, stored, stream, until};
-use crate::guarded::{ALLOWED, Guarded, NO_INBOX, REVOKED};
+use crate::guarded::{ALLOWED, Guarded, NO_INBOX, ONLY_INFO, REVOKED};
 use crate::ledger::{Load, WINDOW};
 use crate::proxy::Proxy;
 
@@ -186,21 +189,62 @@ async fn rights_revoked_and_given_back() {
     account.holds_against(&stored(&admin).await);
 }
 
-/// Whoever may not publish to inboxes must not be left without room after a reconnect.
+/// Whoever may not publish to inboxes must not be left without room when all that is in flight was lost; and nobody on its
+/// subjects hears anything but what it publishes.
 #[tokio::test(flavor = "multi_thread")]
 async fn without_the_right_to_publish_to_its_inbox_it_goes_on_after_a_cut() {
-    let guarded = Guarded::start(NO_INBOX, "");
-    let admin = guarded.admin().await;
-    stream(&admin, Default::default()).await;
-    let app = guarded.app().await;
-    let load = Load::start(&app, OnDisconnect::Wait, LONG).await;
-    for _ in 0..2 {
+    for (rules, asks) in [(NO_INBOX, false), (ONLY_INFO, true)] {
+        let guarded = Guarded::start(rules, "");
+        let admin = guarded.admin().await;
+        stream(&admin, Default::default()).await;
+        let (on_subjects, infos) =
+            (Overheard::on(&admin, "s.>").await, Overheard::on(&admin, "$JS.API.>").await);
+        let proxy = Proxy::to(guarded.server.address()).await;
+        proxy.watch("s.a");
+        let app = guarded.app_at(proxy.url()).await;
+        let load = Load::start(&app, OnDisconnect::Wait, LONG).await;
+        for _ in 0..2 {
+            load.acked(500).await;
+            proxy.deaf(true);
+            // Room is handed out an eighth of the window at a time.
+            let full = WINDOW as u64 * 7 / 8;
+            until("a full window", async || load.publisher.totals().in_flight > full).await;
+            proxy.cut();
+            until("cut off", async || app.connection_state() != State::Connected).await;
+            proxy.deaf(false);
+        }
         load.acked(500).await;
-        app.force_reconnect().await.unwrap();
+        let account = load.finish().await;
+        assert!(account.totals.disconnected >= 1, "{:?}", account.totals);
+        account.holds_against(&stored(&admin).await);
+        assert_eq!(on_subjects.count(|m| m.headers.is_some() || m.payload.is_empty()), 0, "{rules}");
+        let asked = infos.count(|m| m.reply.as_ref().is_some_and(|r| r.contains(".fence-")));
+        assert_eq!(asked > 0, asks, "{rules}");
+        let most = proxy.most_in_flight();
+        assert!(most <= WINDOW as i64 + if asks { 0 } else { 2 }, "{most} in flight on the wire");
     }
-    load.acked(500).await;
-    let account = load.finish().await;
-    account.holds_against(&stored(&admin).await);
+}
+
+/// Everything that was published on a subject.
+struct Overheard(Arc<Mutex<Vec<Message>>>);
+
+impl Overheard {
+    async fn on(client: &Client, subject: &'static str) -> Overheard {
+        let mut messages = client.subscribe(subject).await.unwrap();
+        client.flush().await.unwrap();
+        let heard = Overheard(Arc::default());
+        let list = heard.0.clone();
+        tokio::spawn(async move {
+            while let Some(message) = messages.next().await {
+                list.lock().unwrap().push(message);
+            }
+        });
+        heard
+    }
+
+    fn count(&self, which: impl Fn(&Message) -> bool) -> usize {
+        self.0.lock().unwrap().iter().filter(|m| which(m)).count()
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,8 +10,10 @@ use streamproof_server::wire::Credentials;
 use crate::bed::options;
 
 pub(crate) const ALLOWED: &str =
-    "publish: [\"s.>\", \"_INBOX.>\", \"$JS.>\"], subscribe: [\"_INBOX.>\", \"push\"]";
-pub(crate) const REVOKED: &str = "publish: [\"_INBOX.>\"], subscribe: [\"_INBOX.>\", \"push\"]";
+    "publish: [\"s.>\", \"_INBOX.>\", \"$JS.>\"], subscribe: [\"_INBOX.>\", \"push\", \"flood\"]";
+pub(crate) const REVOKED: &str = "publish: [\"_INBOX.>\"], subscribe: [\"_INBOX.>\", \"push\", \"flood\"]";
+/// No inbox, but the stream's description.
+pub(crate) const ONLY_INFO: &str = "publish: [\"s.>\", \"$JS.API.STREAM.INFO.S\"], subscribe: [\"_INBOX.>\"]";
 pub(crate) const NO_INBOX: &str = "publish: [\"s.>\"], subscribe: [\"_INBOX.>\"]";
 
 pub(crate) struct Guarded {

@@ -4,13 +4,16 @@
 
 mod batches;
 mod bed;
+mod consumer_ends;
 mod consumer_faults;
 mod consuming;
 mod examples;
 mod faults;
 mod guarded;
 mod interleavings;
+mod kinds;
 mod ledger;
 mod million;
 mod proxy;
 mod publishing;
+mod site;
