@@ -123,6 +123,8 @@ mod tests {
             peer: None,
             peer_unfinished: 0,
             ratio: Some(ratio),
+            ratio_least: None,
+            ratio_most: None,
             cpu_ratio: Some(cpu_ratio),
             counted: true,
             miscounts: Vec::new(),

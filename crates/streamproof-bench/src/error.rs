@@ -108,6 +108,9 @@ impl Failure for BenchError {
 
     fn help(&self) -> Option<String> {
         match self {
+            BenchError::Interrupted => {
+                Some("what was started for it was stopped and removed; nothing was saved".to_owned())
+            }
             BenchError::NoPeer { .. } => Some(
                 "go install github.com/nats-io/natscli/nats@latest\nor name it: --nats PATH\nor measure without --peer"
                     .to_owned(),

@@ -19,6 +19,7 @@ use streamproof_server::scratch::Builder;
 use streamproof_server::{Scratch, ServerError};
 
 use crate::error::BenchError;
+use crate::progress::Progress;
 use crate::publish::numbered;
 
 /// The stream is not a new one: it and so many messages are on the disk when the recording begins. A stream that was made less
@@ -77,7 +78,8 @@ struct Run {
     settled_ns: u64,
 }
 
-/// Records, cuts, starts and looks. `builder` is the setting; the server's store is put where it is needed.
+/// Records, cuts, starts and looks. `builder` is the setting; the server's store is put where it is needed. Told to stop by
+/// `progress`, it does so in the middle of either, with nothing left mounted.
 ///
 /// # Errors
 /// [`BenchError`].
@@ -87,8 +89,9 @@ pub fn worst(
     persist_async: bool,
     recorded: Duration,
     work_dir: &Path,
+    progress: &Progress,
 ) -> Result<Loss, BenchError> {
-    let run = record(builder, options, persist_async, recorded, work_dir)?;
+    let run = record(builder, options, persist_async, recorded, work_dir, progress)?;
     let marks: Vec<u64> = run.acked.iter().map(|(_, at_ns)| *at_ns).collect();
     let rules = Rules::new(Profile::Ext4);
     let mut chosen = cuts(&run.log, &marks, SEED, Budget::new(CUTS));
@@ -97,6 +100,7 @@ pub fn worst(
     let places = Places::fastest(&format!("streamproof-price-{}", std::process::id()), work_dir);
     let servers: Vec<Mutex<Option<Scratch>>> = (0..64).map(|_| Mutex::new(None)).collect();
     let found = explore::<_, LossError, _>(&run.log, &states, rules, &places, |visit| {
+        go_on(progress)?;
         let mut server = servers[visit.worker % servers.len()].lock().unwrap_or_else(PoisonError::into_inner);
         if server.is_none() {
             *server = Some(builder.clone().prepare()?);
@@ -157,16 +161,19 @@ fn record(
     persist_async: bool,
     recorded: Duration,
     work_dir: &Path,
+    progress: &Progress,
 ) -> Result<Run, BenchError> {
     use streamproof_crashfs::fuse::{MountOptions, Recording};
     let mount = || -> Result<Run, LossError> {
         let recording = Recording::mount(&work_dir.join("recorded"), Log::new(), &MountOptions::default())?;
         let mut server = builder.clone().store_dir(recording.mountpoint()).start()?;
         let mut settled_ns = 0;
-        let published = block_on(publish(&server.url(), options.clone(), persist_async, recorded, || {
+        let settle = || {
             recording.settle();
             settled_ns = recording.at_ns(Instant::now());
-        }));
+        };
+        let published =
+            block_on(publish(&server.url(), options.clone(), persist_async, recorded, settle, progress));
         recording.cut();
         server.kill()?;
         let mut acked: Vec<(u64, u64)> =
@@ -178,7 +185,14 @@ fn record(
 }
 
 #[cfg(not(target_os = "linux"))]
-fn record(_: &Builder, _: &ConnectOptions, _: bool, _: Duration, _: &Path) -> Result<Run, BenchError> {
+fn record(
+    _: &Builder,
+    _: &ConnectOptions,
+    _: bool,
+    _: Duration,
+    _: &Path,
+    _: &Progress,
+) -> Result<Run, BenchError> {
     Err(BenchError::CrashStates { reason: "the recording file system is for Linux".to_owned() })
 }
 
@@ -189,6 +203,7 @@ async fn publish(
     persist_async: bool,
     recorded: Duration,
     settle: impl FnOnce(),
+    progress: &Progress,
 ) -> Result<Vec<(u64, Instant)>, LossError> {
     let failed = |e: String| LossError::Bench(BenchError::Client { measure: "durability", reason: e });
     let client = options.connect(url).await.map_err(|e| failed(e.to_string()))?;
@@ -220,6 +235,7 @@ async fn publish(
     let (begun, mut number) = (Instant::now(), THERE_ALREADY);
     while begun.elapsed() < recorded {
         tick.tick().await;
+        go_on(progress)?;
         for _ in 0..MSGS_PER_TICK {
             let message = Outgoing::new("price", numbered(number, SIZE_BYTES));
             publisher.post(message, number).await.map_err(|e| failed(e.to_string()))?;
@@ -245,6 +261,10 @@ async fn stored(url: &str, options: ConnectOptions) -> Result<Stored, LossError>
         Err(e) if matches!(e.kind(), GetStreamErrorKind::JetStream(j) if j.code() == 404) => Ok(None),
         Err(e) => Err(failed(e.to_string())),
     }
+}
+
+fn go_on(progress: &Progress) -> Result<(), LossError> {
+    if progress.stopped() { Err(LossError::Bench(BenchError::Interrupted)) } else { Ok(()) }
 }
 
 fn block_on<T>(work: impl Future<Output = Result<T, LossError>>) -> Result<T, LossError> {

@@ -175,7 +175,7 @@ impl Price {
             let seconds = setting.recorded.as_secs();
             progress.begin(format!("{}: {seconds} s recorded, then crash states", setting.name), 0);
             let options = &target.options;
-            Some(loss::worst(builder, options, setting.persist_async, setting.recorded, work_dir)?)
+            Some(loss::worst(builder, options, setting.persist_async, setting.recorded, work_dir, progress)?)
         } else {
             None
         };

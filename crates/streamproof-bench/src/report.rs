@@ -49,9 +49,16 @@ pub struct Measured {
     pub peer: Option<Side>,
     /// Rounds of the peer that did not end and were broken off; they are in no number.
     pub peer_unfinished: usize,
-    /// Messages a second of ours, in those of the peer.
+    /// Messages a second of ours, in those of the peer: the median over the rounds, each held against its neighbour. What
+    /// else the machine does changes slowly, and so falls on both of a pair and not into the ratio.
     pub ratio: Option<f64>,
-    /// Client processor time of ours, in that of the peer.
+    /// The least of those ratios.
+    #[serde(default)]
+    pub ratio_least: Option<f64>,
+    /// The largest.
+    #[serde(default)]
+    pub ratio_most: Option<f64>,
+    /// Client processor time of ours, in that of the peer: the median over the rounds, too.
     pub cpu_ratio: Option<f64>,
     /// Whether every message is accounted for, in every round.
     pub counted: bool,
@@ -148,26 +155,37 @@ impl Report {
 }
 
 impl Measured {
-    pub(crate) fn new(name: &str, shape: Shape, ours: &[Sample], peer: &[Sample]) -> Self {
-        let miscounts: Vec<String> = ours
-            .iter()
-            .flat_map(|s| s.miscounts.clone())
-            .chain(peer.iter().flat_map(|s| s.miscounts.iter().map(|m| format!("of the peer: {m}"))))
-            .collect();
-        let own = Side::new(ours);
-        let peer = (!peer.is_empty()).then(|| Side::new(peer));
+    /// From the rounds: each has one of ours and one of the peer's, where there is a peer and it came to an end.
+    pub(crate) fn new(name: &str, shape: Shape, rounds: &[(Sample, Option<Sample>)]) -> Self {
+        let ours: Vec<&Sample> = rounds.iter().map(|(ours, _)| ours).collect();
+        let pairs: Vec<(&Sample, &Sample)> =
+            rounds.iter().filter_map(|(ours, peer)| Some((ours, peer.as_ref()?))).collect();
+        let theirs: Vec<&Sample> = pairs.iter().map(|(_, peer)| *peer).collect();
+        let of_peer =
+            |s: &&Sample| s.miscounts.iter().map(|m| format!("of the peer: {m}")).collect::<Vec<_>>();
+        let miscounts: Vec<String> =
+            ours.iter().flat_map(|s| s.miscounts.clone()).chain(theirs.iter().flat_map(of_peer)).collect();
+        let ratios: Vec<f64> =
+            pairs.iter().map(|(ours, peer)| ours.msgs_per_s() / peer.msgs_per_s()).collect();
+        let cpu_ratios = pairs.iter().map(|(ours, peer)| {
+            Some(ours.client_cpu_s_per_msg()? / peer.client_cpu_s_per_msg().filter(|cpu| *cpu > 0.0)?)
+        });
+        let there = |number: f64| (!ratios.is_empty()).then_some(number);
         Measured {
             name: name.to_owned(),
             size_bytes: shape.size_bytes,
             window: shape.window,
             clients: shape.clients,
             rounds: ours.len(),
-            ratio: peer.as_ref().map(|p| own.msgs_per_s / p.msgs_per_s),
-            cpu_ratio: peer
-                .as_ref()
-                .and_then(|p| Some(own.client_cpu_s_per_million? / p.client_cpu_s_per_million?)),
-            ours: own,
-            peer,
+            ratio: there(median(&ratios)),
+            ratio_least: there(ratios.iter().copied().fold(f64::INFINITY, f64::min)),
+            ratio_most: there(ratios.iter().copied().fold(0.0, f64::max)),
+            cpu_ratio: cpu_ratios
+                .collect::<Option<Vec<f64>>>()
+                .filter(|each| !each.is_empty())
+                .map(|each| median(&each)),
+            ours: Side::new(&ours),
+            peer: (!theirs.is_empty()).then(|| Side::new(&theirs)),
             peer_unfinished: 0,
             counted: miscounts.is_empty(),
             miscounts,
@@ -176,8 +194,8 @@ impl Measured {
 }
 
 impl Side {
-    fn new(samples: &[Sample]) -> Self {
-        let rates: Vec<f64> = samples.iter().map(Sample::msgs_per_s).collect();
+    fn new(samples: &[&Sample]) -> Self {
+        let rates: Vec<f64> = samples.iter().map(|s| s.msgs_per_s()).collect();
         let cpu = |f: fn(&Sample) -> Option<std::time::Duration>| {
             let each = samples.iter().map(|s| Some(f(s)?.as_secs_f64() * 1e6 / s.msgs as f64));
             each.collect::<Option<Vec<f64>>>().map(|each| median(&each))
@@ -229,17 +247,24 @@ mod tests {
         }
     }
 
-    fn measured(ours: &[Sample], peer: &[Sample]) -> Measured {
-        Measured::new("m", Shape { size_bytes: 128, window: 500, clients: 1 }, ours, peer)
+    fn measured(rounds: &[(Sample, Option<Sample>)]) -> Measured {
+        Measured::new("m", Shape { size_bytes: 128, window: 500, clients: 1 }, rounds)
     }
 
+    /// Slower and slower: the medians alone would say 2.0, and no round did.
     #[test]
-    fn the_median_counts_on_both_sides() {
-        let ours = [sample(100, 10), sample(900, 90), sample(200, 20)];
-        let peer = [sample(400, 40), sample(300, 30), sample(800, 160)];
-        let m = measured(&ours, &peer);
+    fn each_round_is_held_against_its_own_neighbour() {
+        let rounds = [
+            (sample(100, 10), Some(sample(150, 40))),
+            (sample(200, 20), Some(sample(400, 40))),
+            (sample(400, 90), Some(sample(600, 160))),
+            (sample(200, 90), None),
+        ];
+        let m = measured(&rounds);
         assert_eq!((m.ours.msgs_per_s, m.ours.msgs_per_s_most), (5000.0, 10_000.0));
-        assert_eq!(m.ratio, Some(2.0));
+        assert_eq!(m.peer.map(|p| p.msgs_per_s), Some(2500.0));
+        let close = |got: Option<f64>, want: f64| (got.unwrap() - want).abs() < 1e-9;
+        assert!(close(m.ratio, 1.5) && close(m.ratio_least, 1.5) && close(m.ratio_most, 2.0));
         assert_eq!(m.cpu_ratio, Some(0.5));
         assert_eq!(m.ours.server_cpu_s_per_million, None);
         assert!(m.counted);
@@ -250,7 +275,7 @@ mod tests {
     fn a_miscount_of_either_side_is_told() {
         let mut wrong = sample(100, 10);
         wrong.expect("messages in the stream", 1000, 999);
-        let m = measured(&[sample(100, 10)], &[wrong]);
+        let m = measured(&[(sample(100, 10), Some(wrong))]);
         assert!(!m.counted);
         assert_eq!(m.miscounts, ["of the peer: messages in the stream: 999 instead of 1000"]);
     }
@@ -261,7 +286,7 @@ mod tests {
         let report = |ms: &[u64]| Report {
             server: server.clone(),
             peer: None,
-            measures: vec![measured(&ms.iter().map(|ms| sample(*ms, 1)).collect::<Vec<_>>(), &[])],
+            measures: vec![measured(&ms.iter().map(|ms| (sample(*ms, 1), None)).collect::<Vec<_>>())],
         };
         let then = serde_json::to_string(&report(&[100, 110, 120])).unwrap();
         let then: Report = serde_json::from_str(&then).unwrap();

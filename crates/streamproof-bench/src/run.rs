@@ -53,7 +53,11 @@ pub(crate) struct Run<'a> {
 /// [`BenchError`]. Messages that are not accounted for are no error: they are in the report.
 pub fn run(settings: &Settings, target: &Target, progress: &Arc<Progress>) -> Result<Report, BenchError> {
     settings.check()?;
+    // A thread for each client: one connection and one task gain nothing from a second but waking each other up.
+    let most_clients = settings.clients.iter().copied().max().unwrap_or(1);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(most_clients.clamp(1, cores))
         .enable_all()
         .build()
         .map_err(|e| BenchError::Io { path: "a runtime".into(), reason: e.to_string() })?;
@@ -124,23 +128,34 @@ impl Run<'_> {
         shape: Shape,
     ) -> Result<Measured, BenchError> {
         let peer = peer.filter(|_| Peer::words(measure).is_some());
-        let (mut ours, mut theirs, mut unfinished) = (Vec::new(), Vec::new(), 0);
-        for round in 0..settings.rounds {
+        let (mut rounds, mut warm_up_miscounts, mut unfinished) = (Vec::new(), Vec::new(), 0);
+        // Beside a peer the first round warms both up: it is counted, but no number of it is used.
+        let warm_ups = usize::from(peer.is_some());
+        for round in 0..settings.rounds + warm_ups {
+            let (mut ours, mut theirs) = (None, None);
             // The one that comes second finds the machine warmer: each does so every other time.
             for turn in 0..2 {
                 if (round + turn) % 2 == 0 {
-                    ours.push(self.ours(settings, measure, shape, round).await?);
+                    ours = Some(self.ours(settings, measure, shape, round).await?);
                 } else if let Some(peer) = peer {
                     let msgs = Peer::msgs(measure, settings.msgs);
                     self.begin(settings, measure, shape, round, "nats bench", 0);
-                    match peer.sample(self, measure, shape, msgs).await? {
-                        Some(sample) => theirs.push(sample),
-                        None => unfinished += 1,
-                    }
+                    theirs = peer.sample(self, measure, shape, msgs).await?;
+                    unfinished += usize::from(theirs.is_none());
                 }
             }
+            let Some(ours) = ours else { continue };
+            if round < warm_ups {
+                let theirs =
+                    theirs.into_iter().flat_map(|s| s.miscounts).map(|m| format!("of the peer: {m}"));
+                warm_up_miscounts.extend(ours.miscounts.into_iter().chain(theirs));
+            } else {
+                rounds.push((ours, theirs));
+            }
         }
-        let measured = Measured::new(measure.name(), shape, &ours, &theirs);
+        let mut measured = Measured::new(measure.name(), shape, &rounds);
+        measured.counted &= warm_up_miscounts.is_empty();
+        measured.miscounts.extend(warm_up_miscounts);
         Ok(Measured { peer_unfinished: unfinished, ..measured })
     }
 
@@ -165,7 +180,7 @@ impl Run<'_> {
     fn begin(&self, settings: &Settings, measure: Measure, shape: Shape, round: usize, who: &str, of: u64) {
         let Shape { size_bytes, window, clients } = shape;
         let name = measure.name();
-        let (round, rounds) = (round + 1, settings.rounds);
+        let (round, rounds) = (round + 1, settings.rounds + usize::from(settings.peer.is_some()));
         self.progress.begin(
             format!("{name} {size_bytes} B, window {window}, clients {clients}: {round}/{rounds} {who}"),
             of,

@@ -23,6 +23,10 @@ impl Sample {
         self.msgs as f64 / self.took.as_secs_f64().max(1e-9)
     }
 
+    pub(crate) fn client_cpu_s_per_msg(&self) -> Option<f64> {
+        Some(self.client_cpu?.as_secs_f64() / self.msgs as f64)
+    }
+
     /// Notes a number that is not what it must be.
     pub(crate) fn expect(&mut self, what: &str, want: u64, got: u64) {
         if want != got {

@@ -70,7 +70,8 @@ pub struct Settings {
     pub windows: Vec<usize>,
     /// How many clients share the messages, each on a connection of its own.
     pub clients: Vec<usize>,
-    /// How often each is measured; the median counts.
+    /// How often each is measured; the median counts. Beside a peer there is one round more before, of which only the messages
+    /// are counted.
     pub rounds: usize,
     /// Messages a second for end to end.
     pub rate_per_second: u64,

@@ -170,7 +170,11 @@ fn text(out: &Out, report: &Report, compared: Option<&[Compared]>) -> String {
     _ = write!(
         text,
         "\nmedians of {rounds} rounds{}; s/M: processor seconds for a million messages\n",
-        if report.peer.is_some() { ", in turn with the peer" } else { "" }
+        if report.peer.is_some() {
+            ", in turn with the peer; the ratios are medians, too: of each round to its neighbour"
+        } else {
+            ""
+        }
     );
     if report.counted() {
         text.push_str("every message is accounted for, in the stream and at the consumer\n");
@@ -196,7 +200,8 @@ fn table(report: &Report) -> Vec<Vec<String>> {
                 Some(peer) => {
                     row.push(grouped(peer.msgs_per_s));
                     row.extend([peer.client_cpu_s_per_million, peer.server_cpu_s_per_million].map(decimals));
-                    row.extend([m.ratio, m.cpu_ratio].map(decimals));
+                    row.push(ratio(m));
+                    row.push(decimals(m.cpu_ratio));
                 }
                 None => row.extend(vec!["-".to_owned(); 5]),
             }
@@ -270,6 +275,14 @@ fn shape(m: &Measured) -> String {
 
 fn spread(side: &Side) -> String {
     format!("{}–{}", grouped(side.msgs_per_s_least), grouped(side.msgs_per_s_most))
+}
+
+/// The median, and between which the rounds were.
+fn ratio(m: &Measured) -> String {
+    match (m.ratio, m.ratio_least, m.ratio_most) {
+        (Some(median), Some(least), Some(most)) => format!("{median:.2} ({least:.2}–{most:.2})"),
+        (median, ..) => decimals(median),
+    }
 }
 
 fn decimals(number: Option<f64>) -> String {

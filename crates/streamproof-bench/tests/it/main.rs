@@ -10,7 +10,7 @@ use async_nats::ConnectOptions;
 use async_nats::jetstream;
 use streamproof_bench::price::{Extent, Price, Setting};
 use streamproof_bench::{BenchError, Measure, Progress, Report, Settings, Target, run};
-use streamproof_server::Scratch;
+use streamproof_server::{Scratch, poll};
 
 fn target(server: &Scratch) -> Target {
     Target {
@@ -207,4 +207,39 @@ fn a_stream_that_persists_asynchronously_is_measured_and_counted() {
     settings.persist_async = true;
     let report = run(&settings, &target(&server), &Arc::default()).unwrap();
     assert!(report.counted(), "{:?}", report.measures[0].miscounts);
+}
+
+/// Ctrl-C while a server is recorded: it ends long before the recording would, and leaves nothing mounted.
+#[test]
+fn told_to_stop_a_recording_ends_and_nothing_stays_mounted() {
+    if let Some(reason) = no_crash_states() {
+        eprintln!("skipped: {reason}");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let builder = Scratch::builder();
+    let server = builder.clone().start().unwrap();
+    let setting = Setting {
+        name: "long".to_owned(),
+        jetstream: Some(String::new()),
+        persist_async: false,
+        by_definition: String::new(),
+        recorded: Duration::from_secs(600),
+        slow: true,
+    };
+    let extent = Extent { msgs: 100, size_bytes: 64, window: 10, rounds: 1, crash_states: true };
+    let target = target(&server);
+    let progress = Arc::<Progress>::default();
+    let here = dir.path().canonicalize().unwrap().display().to_string();
+    let mounted = || std::fs::read_to_string("/proc/self/mountinfo").unwrap().contains(&here);
+    std::thread::scope(|scope| {
+        let measuring =
+            scope.spawn(|| Price::measure(&setting, &target, &builder, extent, dir.path(), &progress));
+        let is_mounted = || if mounted() { Ok(()) } else { Err("nothing is mounted") };
+        poll::until(Duration::from_millis(10), Duration::from_secs(60), is_mounted).unwrap();
+        progress.stop();
+        assert!(matches!(measuring.join().unwrap(), Err(BenchError::Interrupted)));
+    });
+    assert!(!mounted());
+    assert_eq!(std::fs::read_dir(dir.path().join("recorded")).map_or(0, Iterator::count), 0);
 }
