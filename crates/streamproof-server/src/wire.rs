@@ -136,7 +136,7 @@ impl Connection {
         if info.tls_required {
             return Err(WireError::TlsRequired);
         }
-        let login = login(credentials, &info.nonce)?;
+        let login = credentials.answer(&info.nonce)?;
         let mut connect = serde_json::json!({
             "verbose": false, "pedantic": false, "lang": "rust", "version": env!("CARGO_PKG_VERSION"),
             "name": "streamproof", "protocol": 1, "headers": true, "no_responders": true,
@@ -274,20 +274,28 @@ fn read_info(reader: &mut BufReader<TcpStream>) -> Result<ServerInfo, WireError>
     info.ok_or_else(|| WireError::NotNats(line.chars().take(60).collect()))
 }
 
-fn login(credentials: &Credentials, nonce: &str) -> Result<serde_json::Value, WireError> {
-    Ok(match credentials {
-        Credentials::None => serde_json::json!({}),
-        Credentials::UserPassword { user, password } => serde_json::json!({ "user": user, "pass": password }),
-        Credentials::Token(token) => serde_json::json!({ "auth_token": token }),
-        Credentials::Nkey(seed) => {
-            let pair = key(seed)?;
-            serde_json::json!({ "nkey": pair.public_key(), "sig": sign(&pair, nonce)? })
-        }
-        Credentials::CredsFile(path) => {
-            let (jwt, seed) = read_creds(path)?;
-            serde_json::json!({ "jwt": jwt, "sig": sign(&key(&seed)?, nonce)? })
-        }
-    })
+impl Credentials {
+    /// What `CONNECT` says of them to a server that has greeted with this nonce: an object whose keys are the protocol's.
+    ///
+    /// # Errors
+    /// [`WireError::Credentials`]: a key or a file that cannot be used.
+    pub fn answer(&self, nonce: &str) -> Result<serde_json::Value, WireError> {
+        Ok(match self {
+            Credentials::None => serde_json::json!({}),
+            Credentials::UserPassword { user, password } => {
+                serde_json::json!({ "user": user, "pass": password })
+            }
+            Credentials::Token(token) => serde_json::json!({ "auth_token": token }),
+            Credentials::Nkey(seed) => {
+                let pair = key(seed)?;
+                serde_json::json!({ "nkey": pair.public_key(), "sig": sign(&pair, nonce)? })
+            }
+            Credentials::CredsFile(path) => {
+                let (jwt, seed) = read_creds(path)?;
+                serde_json::json!({ "jwt": jwt, "sig": sign(&key(&seed)?, nonce)? })
+            }
+        })
+    }
 }
 
 fn key(seed: &str) -> Result<nkeys::KeyPair, WireError> {

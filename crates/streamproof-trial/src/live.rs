@@ -9,7 +9,7 @@ use streamproof_checker::Context;
 use streamproof_model::failure::{Code, Failure};
 use streamproof_model::op::{Evidence, FaultKind};
 
-use crate::archive::Archive;
+use crate::archive::{Archive, ServerRecord};
 use crate::picture::proof::{Mode, Proof, Record, Series, Strike, judge, picture_folder};
 use crate::picture::take::{Camera, PictureError, Progress, now_ns, take};
 use crate::picture::witness::{Witness, Witnessed};
@@ -25,6 +25,10 @@ pub struct Live<'a> {
     pub monitor: String,
     /// How to log in.
     pub login: Login,
+    /// Where it came from, as far as that is known; its version is what it says itself.
+    pub server: ServerRecord,
+    /// The command that does it again.
+    pub repeat: String,
     /// What to do to it, in order; each is followed by a picture.
     pub faults: &'a [FaultKind],
     /// How the pictures are judged.
@@ -155,6 +159,7 @@ pub fn check(
     let source = format!("{}", live.address);
     let mut record = Record::begin(folder, &id, Mode::Live, &source, &live.context).map_err(io(folder))?;
     record.series.push(Series::default());
+    record.repeat.clone_from(&live.repeat);
     record.write(folder).map_err(io(folder))?;
     let monitor = live.monitor.as_str();
     let camera =
@@ -169,6 +174,8 @@ pub fn check(
         Err(error) => return Err(LiveError::Picture(error)),
     };
     record.series[0].pictures = 1;
+    record.servers =
+        vec![("server".to_owned(), ServerRecord { version: version.clone(), ..live.server.clone() })];
     let mut heard = Witnessed::default();
     for fault in live.faults {
         if cancelled() {

@@ -11,6 +11,7 @@ pub mod controls;
 pub mod messages;
 pub mod proof;
 pub mod read;
+pub mod report;
 pub mod rows;
 pub mod summary;
 pub mod take;

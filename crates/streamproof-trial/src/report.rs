@@ -10,6 +10,7 @@ pub mod junit;
 pub mod life;
 pub mod markdown;
 pub mod page;
+pub mod pictured;
 pub mod plots;
 pub mod power;
 pub mod repeat;
@@ -26,7 +27,9 @@ use streamproof_checker::{Accept, Blame, Cell, Finding, Overall, Verdict};
 use streamproof_model::op::FaultKind;
 
 use crate::archive::{Record, ServerRecord};
+use crate::picture::changes::Change;
 use crate::power_cut::tally::Tally;
+use pictured::Pictured;
 use power::PowerCut;
 use scene::{Life, Recovery, Scene};
 
@@ -50,7 +53,7 @@ impl Place {
     pub fn sentence(self) -> &'static str {
         match self {
             Place::Scratch => "scratch server; your data is untouched",
-            Place::Live => "the server that is up; the messages of the proof are in your streams",
+            Place::Live => "your own server was restarted; nothing was published",
             Place::StoreCopy => "a copy of the store; the original is untouched",
         }
     }
@@ -61,6 +64,8 @@ impl Place {
 pub struct Report {
     /// What was tried.
     pub place: Place,
+    /// The address of the server, or the store that was copied; empty for a scratch server.
+    pub of: String,
     /// When the run began, in UTC; empty where that is not known.
     pub began: String,
     /// How long it took, in ms.
@@ -74,7 +79,7 @@ pub struct Report {
     /// Where its folder is, as it is best shown.
     pub folder: String,
     /// The servers that were used: in which role, and which.
-    pub servers: Vec<(&'static str, ServerRecord)>,
+    pub servers: Vec<(String, ServerRecord)>,
     /// Defects that the project lives with, and why.
     pub accept: Vec<Accept>,
     /// The verdict.
@@ -93,17 +98,38 @@ pub struct Report {
     pub reproduce: Option<String>,
     /// What its power cuts came to.
     pub power_cuts: Tally,
+    /// Streams and consumers before and after, where pictures were taken.
+    pub pictured: Vec<Pictured>,
+    /// What changed between pictures and is no violation.
+    pub changed: Vec<Change>,
+    /// What the server's log said of its recovery, where something was found between pictures.
+    pub said: Vec<String>,
 }
 
 impl Report {
+    /// The first line of every rendering: what was tried, and what is untouched.
+    #[must_use]
+    pub fn opening(&self) -> String {
+        match self.place {
+            Place::Live => format!("your own server at {} was restarted; nothing was published", self.of),
+            Place::StoreCopy => format!("a copy of {}; the original is untouched", self.of),
+            Place::Scratch => self.place.sentence().to_owned(),
+        }
+    }
+
+    /// Whether it is of pictures of a server with data of its own, and not of a workload.
+    #[must_use]
+    pub fn is_of_pictures(&self) -> bool {
+        self.place != Place::Scratch
+    }
+
     /// The report of a run, as far as the verdict and the record of it go.
     #[must_use]
     pub fn new(verdict: Verdict, record: &Record) -> Report {
-        let mut servers = vec![("server", record.server.clone())];
-        servers.extend(record.upgrade_to.clone().map(|server| ("upgraded to", server)));
-        servers.extend(record.downgrade_to.clone().map(|server| ("downgraded to", server)));
+        let servers = roles(&record.server, record.upgrade_to.as_ref(), record.downgrade_to.as_ref());
         Report {
             place: record.place,
+            of: String::new(),
             began: String::new(),
             took_ms: record.took_ms,
             cases: record.cases,
@@ -124,6 +150,9 @@ impl Report {
             power_cut: None,
             reproduce: None,
             power_cuts: record.power_cuts.clone(),
+            pictured: Vec::new(),
+            changed: Vec::new(),
+            said: Vec::new(),
         }
     }
 
@@ -249,9 +278,15 @@ impl Report {
                 json!({ "role": role, "version": server.version, "source": server.source, "sha256": server.sha256 })
             })
             .collect();
-        data["power_cuts"] = json!(self.power_cuts);
-        data["cases"] = json!(self.cases);
         data["took_ms"] = json!(self.took_ms);
+        if self.is_of_pictures() {
+            data["mode"] = json!(if self.place == Place::Live { "live" } else { "store" });
+            data["source"] = json!(self.of);
+            data["changes"] = json!(self.changed);
+        } else {
+            data["power_cuts"] = json!(self.power_cuts);
+            data["cases"] = json!(self.cases);
+        }
         data
     }
 
@@ -287,6 +322,18 @@ impl Report {
     pub fn is_bad(&self) -> bool {
         !matches!(self.verdict.verdict, Overall::Pass | Overall::Accepted | Overall::Unprotected)
     }
+}
+
+/// The servers of a run, each with its role.
+#[must_use]
+pub fn roles(
+    server: &ServerRecord,
+    upgrade_to: Option<&ServerRecord>,
+    downgrade_to: Option<&ServerRecord>,
+) -> Vec<(String, ServerRecord)> {
+    let all =
+        [("server", Some(server)), ("upgraded to", upgrade_to), ("downgraded to", downgrade_to)].into_iter();
+    all.filter_map(|(role, server)| Some((role.to_owned(), server?.clone()))).collect()
 }
 
 /// One stream under one kind of fault.

@@ -18,7 +18,7 @@ use crate::nemesis::Arsenal;
 use crate::run::{Setup, run_case};
 use crate::shrink::Bounds;
 use crate::target::{NotProven, Target, targets};
-use crate::trial::{Options, Outcome, login, scratch};
+use crate::trial::{Options, Outcome, scratch};
 use crate::wire::Login;
 use crate::workload::{Case, Step};
 use reduce::{Reduced, Subject, reduce};
@@ -238,7 +238,7 @@ impl<'a> Bench<'a> {
         fs::create_dir_all(&folder)?;
         Ok(Bench {
             options,
-            login: login(&options.credentials).unwrap_or_default(),
+            login: options.credentials.clone().into(),
             context: Context { asked: Vec::new(), ..context },
             finding,
             cancel,

@@ -16,12 +16,13 @@ use streamproof_model::version::Version;
 use streamproof_server::acquire::Binary;
 use streamproof_server::{Scratch, ServerError};
 
-use crate::archive::Archive;
+use crate::archive::{Archive, ServerRecord};
 use crate::live::{io_code, picture_code};
 use crate::nemesis::{self, Arsenal};
 use crate::picture::proof::{Mode, Proof, Record, Series, Strike, judge, picture_folder};
 use crate::picture::take::{ANSWER_LIMIT, Camera, PictureError, Progress, now_ns, take};
 use crate::picture::witness::Witnessed;
+use crate::report::roles;
 use crate::target::NotProven;
 use crate::trial::run_id;
 use crate::wire::{Login, Wire, WireError};
@@ -55,6 +56,8 @@ pub struct Options<'a> {
     pub faults: &'a [FaultKind],
     /// How the pictures are judged.
     pub context: Context,
+    /// The command that does it again.
+    pub repeat: String,
     /// The folder that the run's own folder is made in; the copy is made in there too, and removed in the end.
     pub runs: PathBuf,
     /// Set to call it off.
@@ -193,6 +196,10 @@ pub fn check(options: &Options<'_>, mut progress: impl FnMut(Doing)) -> Result<P
     let source = store.root.display().to_string();
     let mut record =
         Record::begin(folder, &id, Mode::Store, &source, &options.context).map_err(io("write", folder))?;
+    record.repeat.clone_from(&options.repeat);
+    let other = |binary: &Option<Binary>| binary.as_ref().map(ServerRecord::of);
+    let (up, down) = (other(&options.upgrade_to), other(&options.downgrade_to));
+    record.servers = roles(&ServerRecord::of(&options.binary), up.as_ref(), down.as_ref());
     record
         .missing
         .push(NotProven { what: "the rest of the run".to_owned(), why: "it was cut off".to_owned() });

@@ -140,11 +140,6 @@ pub enum TrialError {
     /// None of the faults can be run here.
     #[error("none of the faults can be run here: {0}")]
     NoFaults(String),
-    /// A way to log in that the trial does not know.
-    #[error(
-        "`[connect]` names an nkey or a creds file; the trial logs in with a user, a password or a token only"
-    )]
-    Login,
     /// The server could not be had, or did not start at all.
     #[error(transparent)]
     Server(ServerError),
@@ -182,7 +177,6 @@ impl Failure for TrialError {
         match self {
             TrialError::NoStreams => Code::InvalidConfig,
             TrialError::NoFaults(_) => Code::Inconclusive,
-            TrialError::Login => Code::Unsupported,
             TrialError::Server(error) | TrialError::Case(CaseError::Server(error)) => error.code(),
             TrialError::Refused { .. } => Code::ServerRefused,
             TrialError::Case(_) => Code::Internal,
@@ -252,7 +246,7 @@ pub fn search(
     if targets.is_empty() {
         return Err(TrialError::NoStreams);
     }
-    let login = login(&options.credentials)?;
+    let login = Login::from(options.credentials.clone());
     let mut arsenal = Arsenal::new(options.upgrade_to.clone(), options.downgrade_to.clone());
     let mut context = budget::context(project, options.survive.as_ref(), options.strict);
     let (mut faults, mut missing) = budget::faults(&options.faults, &context, project, &arsenal);
@@ -477,21 +471,6 @@ pub(crate) fn builder(options: &Options) -> Builder {
         builder = builder.config_file(path);
     }
     builder
-}
-
-/// How a trial logs in.
-///
-/// # Errors
-/// [`TrialError::Login`]: in a way that it does not know.
-pub fn login(credentials: &Credentials) -> Result<Login, TrialError> {
-    Ok(match credentials {
-        Credentials::None => Login::default(),
-        Credentials::UserPassword { user, password } => {
-            Login { user: Some(user.clone()), password: Some(password.clone()), token: None }
-        }
-        Credentials::Token(token) => Login { token: Some(token.clone()), ..Login::default() },
-        Credentials::Nkey(_) | Credentials::CredsFile(_) => return Err(TrialError::Login),
-    })
 }
 
 /// `20261124-131502-<seed>`: sorts by time, and the seed is what one wants to copy.

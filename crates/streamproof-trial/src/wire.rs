@@ -10,6 +10,12 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use streamproof_server::wire::Credentials;
+
+use socket::Socket;
+pub use socket::Tls;
+
+mod socket;
 
 /// Written bytes are handed to the kernel at the latest when this many are waiting: one large write, not many small ones.
 const FLUSH_AT_BYTES: usize = 32 * 1024;
@@ -41,6 +47,9 @@ pub enum WireError {
         /// The server's text.
         description: String,
     },
+    /// The server wants TLS, and it cannot be spoken with it.
+    #[error("TLS: {0}")]
+    Tls(String),
     /// The server sent what the protocol does not know.
     #[error("the server sent something unexpected: {0}")]
     Protocol(String),
@@ -53,14 +62,18 @@ impl From<io::Error> for WireError {
 }
 
 /// What a connection presents to a server that asks for it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct Login {
-    /// User name.
-    pub user: Option<String>,
-    /// Password.
-    pub password: Option<String>,
-    /// Token.
-    pub token: Option<String>,
+    /// Who connects.
+    pub credentials: Credentials,
+    /// Whom it trusts, and its own certificate; for a server that speaks TLS.
+    pub tls: Tls,
+}
+
+impl From<Credentials> for Login {
+    fn from(credentials: Credentials) -> Self {
+        Login { credentials, tls: Tls::default() }
+    }
 }
 
 /// One message that arrived.
@@ -105,7 +118,7 @@ pub fn header<'a>(block: &'a [u8], name: &str) -> Option<&'a str> {
 /// A connection.
 #[derive(Debug)]
 pub struct Wire {
-    socket: TcpStream,
+    socket: Socket,
     buffer: Vec<u8>,
     consumed: usize,
     out: Vec<u8>,
@@ -143,7 +156,7 @@ impl Wire {
         socket.set_write_timeout(Some(limit))?;
         let inbox = format!("_INBOX.sp{:x}", unique());
         let mut wire = Wire {
-            socket,
+            socket: Socket::Plain(socket),
             buffer: Vec::with_capacity(64 * 1024),
             consumed: 0,
             out: Vec::with_capacity(FLUSH_AT_BYTES * 2),
@@ -165,15 +178,17 @@ impl Wire {
         };
         wire.info = serde_json::from_str(info).map_err(|error| WireError::Protocol(error.to_string()))?;
         if wire.info["tls_required"] == Value::Bool(true) {
-            return Err(WireError::Refused(
-                "the server wants TLS, which a trial's connection does not speak".to_owned(),
-            ));
+            wire.socket = wire.socket.secured(address, &login.tls, until)?;
         }
-        let connect = serde_json::json!({
+        let nonce = wire.info["nonce"].as_str().unwrap_or_default();
+        let who = login.credentials.answer(nonce).map_err(|error| WireError::Refused(error.to_string()))?;
+        let mut connect = serde_json::json!({
             "verbose": false, "pedantic": false, "headers": true, "no_responders": true, "protocol": 1,
             "name": "streamproof-trial", "lang": "rust", "version": env!("CARGO_PKG_VERSION"),
-            "user": login.user, "pass": login.password, "auth_token": login.token,
         });
+        if let (Some(connect), Value::Object(who)) = (connect.as_object_mut(), who) {
+            connect.extend(who);
+        }
         wire.out.extend_from_slice(format!("CONNECT {connect}\r\n").as_bytes());
         wire.replies = wire.subscribe(&format!("{}.*", wire.inbox), None);
         wire.out.extend_from_slice(b"PING\r\n");
@@ -193,7 +208,7 @@ impl Wire {
     /// # Errors
     /// If the operating system cannot duplicate the socket.
     pub fn cutter(&self) -> Result<Cut, WireError> {
-        Ok(Cut(self.socket.try_clone()?))
+        Ok(Cut(self.socket.tcp().try_clone()?))
     }
 
     /// Subscribes; the command is buffered until the next flush.
@@ -364,7 +379,7 @@ impl Wire {
         if left.is_zero() {
             return Err(WireError::Timeout { what: what.to_owned(), limit_ms: limit.as_millis() as u64 });
         }
-        self.socket.set_read_timeout(Some(left))?;
+        self.socket.tcp().set_read_timeout(Some(left))?;
         let mut chunk = [0_u8; 64 * 1024];
         match self.socket.read(&mut chunk) {
             Ok(0) => Err(WireError::Closed("end of stream".to_owned())),

@@ -508,6 +508,12 @@ impl Schedule {
                     break;
                 }
                 Some(FaultKind::Recreate) => return vec![FaultKind::Recreate],
+                // The version that is gone back to is mostly the one that the case began with: there and back.
+                Some(FaultKind::Downgrade)
+                    if self.faults.contains(&FaultKind::Upgrade) && !faults.contains(&FaultKind::Upgrade) =>
+                {
+                    faults.extend([FaultKind::Upgrade, FaultKind::Downgrade]);
+                }
                 Some(FaultKind::IndexStale) if !faults.iter().any(|fault| writes_index(*fault)) => {
                     faults.extend([FaultKind::Stop, FaultKind::IndexStale]);
                 }
@@ -521,6 +527,24 @@ impl Schedule {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_downgrade_comes_after_an_upgrade_where_both_are_asked_for_and_alone_where_it_is_alone() {
+        for seed in 0..200 {
+            let mut both = Schedule::new(&[FaultKind::Upgrade, FaultKind::Downgrade, FaultKind::Kill], seed);
+            let cases: Vec<_> = (0..8).map(|_| both.next_case()).collect();
+            assert!(cases.iter().flatten().any(|fault| *fault == FaultKind::Downgrade), "{cases:?}");
+            for case in cases {
+                let at = |kind| case.iter().position(|fault| *fault == kind);
+                let (up, down) = (at(FaultKind::Upgrade), at(FaultKind::Downgrade));
+                assert!(down.is_none() || up < down && up.is_some(), "{case:?}");
+                let changes = case.iter().filter(|fault| **fault == FaultKind::Upgrade).count();
+                assert!(changes <= 1, "{case:?}");
+            }
+            let mut alone = Schedule::new(&[FaultKind::Downgrade, FaultKind::Kill], seed);
+            assert!((0..8).flat_map(|_| alone.next_case()).all(|fault| fault != FaultKind::Upgrade));
+        }
+    }
 
     #[test]
     fn every_fault_has_its_turn_and_a_container_its_own_case() {

@@ -10,13 +10,16 @@ use std::time::Duration;
 use streamproof_model::failure::{Code, Failure};
 use streamproof_model::op::{FaultKind, Level};
 use streamproof_model::project::Project;
+use streamproof_server::acquire;
 use streamproof_server::engine::Engine;
 use streamproof_server::node::Running;
 use streamproof_server::processes;
+use streamproof_trial::archive::ServerRecord;
 use streamproof_trial::budget;
 use streamproof_trial::live::{self, Doing, Live, LiveError, Struck};
 use streamproof_trial::picture::proof::Proof;
-use streamproof_trial::trial::{TrialError, login};
+use streamproof_trial::report::repeat;
+use streamproof_trial::wire::{Login, Tls};
 use thiserror::Error;
 
 use crate::home::{Home, HomeError, UpOptions};
@@ -52,9 +55,6 @@ pub enum LiveCheckError {
     /// The project.
     #[error(transparent)]
     Home(#[from] HomeError),
-    /// How to log in.
-    #[error(transparent)]
-    Trial(#[from] TrialError),
     /// The pictures.
     #[error(transparent)]
     Live(#[from] LiveError),
@@ -78,7 +78,6 @@ impl Failure for LiveCheckError {
     fn code(&self) -> Code {
         match self {
             LiveCheckError::Home(error) => error.code(),
-            LiveCheckError::Trial(error) => error.code(),
             LiveCheckError::Live(error) => error.code(),
             LiveCheckError::NotRunning => Code::NotRunning,
             LiveCheckError::NotOurs { .. } => Code::NotOurs,
@@ -89,7 +88,6 @@ impl Failure for LiveCheckError {
     fn help(&self) -> Option<String> {
         match self {
             LiveCheckError::Home(error) => error.help(),
-            LiveCheckError::Trial(error) => error.help(),
             LiveCheckError::Live(error) => error.help(),
             LiveCheckError::NotRunning => Some("cargo xtask up".to_owned()),
             LiveCheckError::NotOurs { .. } => Some(
@@ -139,13 +137,18 @@ impl Home {
             return Err(LiveCheckError::Fault(*fault));
         }
         let running = self.own(project, request.server.as_deref())?;
-        let credentials = self.credentials(project)?;
-        let login = login(&credentials)?;
+        let connect = self.connect_to(&running, project)?;
+        let login = Login {
+            credentials: self.credentials(project)?,
+            tls: Tls { ca: connect.tlsca, cert: connect.tlscert, key: connect.tlskey },
+        };
         progress(Step::Found(running.clone()));
         let live = Live {
             address: SocketAddr::from(([127, 0, 0, 1], running.port)),
             monitor: running.monitor_address(),
             login,
+            server: came_from(&running),
+            repeat: repeat::pictures(&["--live"], &request.faults, request.survive.as_ref(), request.strict),
             faults: &faults,
             context: budget::context(project, request.survive.as_ref(), request.strict),
             runs: request.out.clone().unwrap_or_else(|| self.runs()),
@@ -226,6 +229,24 @@ impl Home {
         let log = self.node.log_tail(LOG_LINES);
         struck.log = log.lines().filter(|line| telling(line)).map(str::to_owned).collect();
         struck
+    }
+}
+
+/// What is known of where a running server came from; its version is left to it.
+fn came_from(running: &Running) -> ServerRecord {
+    let program = (running.engine == Engine::Process).then(|| program(running.pid)).flatten();
+    match program {
+        Some(path) => ServerRecord {
+            version: String::new(),
+            source: path.display().to_string(),
+            // A binary that was replaced meanwhile is another one; nothing is said of it then.
+            sha256: acquire::sha256(&path).unwrap_or_default(),
+        },
+        None => ServerRecord {
+            version: String::new(),
+            source: format!("{} at {}", running.engine.name(), running.url()),
+            sha256: String::new(),
+        },
     }
 }
 

@@ -9,6 +9,7 @@ use streamproof_model::project::Project;
 use streamproof_server::{ServerError, Wanted, acquire};
 use streamproof_trial::budget;
 use streamproof_trial::picture::proof::Proof;
+use streamproof_trial::report::repeat;
 use streamproof_trial::store::{self, Doing, Options, Store, StoreError};
 
 use crate::home::{Home, HomeError};
@@ -33,6 +34,24 @@ pub struct StoreRequest {
     pub strict: bool,
     /// The folder that the run's folder, and in it the copy, is made in, instead of `.streamproof/runs`.
     pub out: Option<PathBuf>,
+}
+
+impl StoreRequest {
+    /// The command line that asks for the same.
+    fn repeat(&self) -> String {
+        let mut words = vec!["--store".to_owned(), self.store.display().to_string()];
+        let server = self.server_bin.as_ref().map(|path| path.display().to_string());
+        let flags = [
+            ("--server-bin", &server),
+            ("--upgrade-to", &self.upgrade_to),
+            ("--downgrade-to", &self.downgrade_to),
+        ];
+        for (flag, value) in flags {
+            words.extend(value.iter().flat_map(|value| [flag.to_owned(), value.clone()]));
+        }
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        repeat::pictures(&words, &self.faults, self.survive.as_ref(), self.strict)
+    }
 }
 
 impl Home {
@@ -68,6 +87,7 @@ impl Home {
             upgrade_to: request.upgrade_to.as_deref().map(|text| self.server(text)).transpose()?,
             downgrade_to: request.downgrade_to.as_deref().map(|text| self.server(text)).transpose()?,
             faults: &request.faults,
+            repeat: request.repeat(),
             context: budget::context(project, request.survive.as_ref(), request.strict),
             runs: request.out.clone().unwrap_or_else(|| self.runs()),
             cancel,

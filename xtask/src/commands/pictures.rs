@@ -2,9 +2,7 @@
 
 use std::path::Path;
 
-use serde_json::json;
 use streamproof::live::{LiveRequest, Step};
-use streamproof::model::failure::Code;
 use streamproof::model::op::{FaultKind, Level};
 use streamproof::proof;
 use streamproof::store_check::StoreRequest;
@@ -100,13 +98,7 @@ pub(super) fn reading(session: &Session<'_>, number: u32, at: &Progress) {
 
 /// The verdict as the command's answer, with the status that goes with it.
 pub(super) fn done(proof: &Proof) -> Result<Done, Problem> {
-    let mut data = serde_json::to_value(&proof.verdict)
-        .map_err(|error| Problem::new(Code::Internal, format!("the verdict is no JSON: {error}")))?;
-    data["folder"] = json!(proof.folder);
-    data["mode"] = json!(proof.record.mode);
-    data["source"] = json!(proof.record.source);
-    data["changes"] = json!(proof.changes);
-    let done = Done::new(summary(proof, &short(&proof.folder)), data);
+    let done = Done::new(summary(proof, &short(&proof.folder)), proof.report().document());
     Ok(match proof::code(proof.verdict.verdict) {
         Some(code) => done.ending(code),
         None => done,

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, TcpListener, TcpStream, UdpSocket};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nkeys::KeyPair;
@@ -106,8 +106,8 @@ fn base64url(bytes: &[u8]) -> String {
     text
 }
 
-#[test]
-fn by_creds() {
+/// A server's configuration with an operator, and the credentials file of a user in it, which is written to `dir`.
+pub(crate) fn with_an_operator(dir: &Path) -> (String, PathBuf) {
     let (operator, system, account, user) =
         (KeyPair::new_operator(), KeyPair::new_account(), KeyPair::new_account(), KeyPair::new_user());
     let limits = json!({ "subs": -1, "data": -1, "payload": -1, "imports": -1, "exports": -1, "wildcards": true, "conn": -1,
@@ -127,14 +127,20 @@ fn by_creds() {
         s = system.public_key(),
         a = account.public_key()
     );
-    let dir = tempfile::tempdir().unwrap();
-    let creds = dir.path().join("me.creds");
+    let creds = dir.join("me.creds");
     let text = format!(
         "-----BEGIN NATS USER JWT-----\n{of_user}\n------END NATS USER JWT------\n\n-----BEGIN USER NKEY SEED-----\n{}\n\
          ------END USER NKEY SEED------\n",
         user.seed().unwrap()
     );
     std::fs::write(&creds, text).unwrap();
+    (config, creds)
+}
+
+#[test]
+fn by_creds() {
+    let dir = tempfile::tempdir().unwrap();
+    let (config, creds) = with_an_operator(dir.path());
     let server = Scratch::builder()
         .config(&config)
         .credentials(Credentials::CredsFile(creds.clone()))
@@ -148,18 +154,17 @@ fn openssl(dir: &Path, args: &[&str]) -> bool {
     Command::new("openssl").args(args).current_dir(dir).output().is_ok_and(|out| out.status.success())
 }
 
-#[test]
-fn by_tls_with_a_certificate_of_ones_own() {
-    let keys = tempfile::tempdir().unwrap();
-    let at = |name: &str| keys.path().join(name).display().to_string();
+/// Makes an authority, and by it a certificate for 127.0.0.1 and one for a client, each with its key (`ca.pem`, `server.pem`,
+/// `server.key`, …); false where `openssl` is not there.
+pub(crate) fn certificates(keys: &Path) -> bool {
     let signed = |name: &str, extensions: &str| {
-        std::fs::write(keys.path().join("ext"), extensions).unwrap();
+        std::fs::write(keys.join("ext"), extensions).unwrap();
         let (key, csr, pem) = (format!("{name}.key"), format!("{name}.csr"), format!("{name}.pem"));
         openssl(
-            keys.path(),
+            keys,
             &["req", "-newkey", "rsa:2048", "-nodes", "-keyout", &key, "-out", &csr, "-subj", "/CN=x"],
         ) && openssl(
-            keys.path(),
+            keys,
             &[
                 "x509",
                 "-req",
@@ -179,15 +184,21 @@ fn by_tls_with_a_certificate_of_ones_own() {
             ],
         )
     };
-    let made = openssl(
-        keys.path(),
+    openssl(
+        keys,
         &[
             "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "ca.key", "-out", "ca.pem", "-days",
             "30", "-subj", "/CN=ca",
         ],
     ) && signed("server", "subjectAltName=IP:127.0.0.1\n")
-        && signed("client", "extendedKeyUsage=clientAuth\n");
-    if !made {
+        && signed("client", "extendedKeyUsage=clientAuth\n")
+}
+
+#[test]
+fn by_tls_with_a_certificate_of_ones_own() {
+    let keys = tempfile::tempdir().unwrap();
+    let at = |name: &str| keys.path().join(name).display().to_string();
+    if !certificates(keys.path()) {
         print_skip("openssl is not installed");
         return;
     }

@@ -17,10 +17,14 @@ use streamproof_model::op::{Evidence, FaultKind};
 use super::changes::Change;
 use super::compare::{Between, Shot, compare};
 use super::controls::controls;
-use super::take::load;
+use super::report::report;
+use super::take::{load, now_ns};
 use super::witness::Witnessed;
 use super::{Picture, StreamPicture};
-use crate::archive::write_json;
+use crate::archive::{ServerRecord, write_json};
+use crate::report::build::time;
+use crate::report::pictured::Pictured;
+use crate::report::{Report, files};
 use crate::target;
 
 /// The format of [`Record`].
@@ -61,6 +65,15 @@ pub struct Record {
     pub ended: bool,
     /// How long it took, in ms.
     pub took_ms: u64,
+    /// When it began, in UTC.
+    #[serde(default)]
+    pub began: String,
+    /// The command that does it again.
+    #[serde(default)]
+    pub repeat: String,
+    /// The servers: in which role, and which.
+    #[serde(default)]
+    pub servers: Vec<(String, ServerRecord)>,
 }
 
 /// Pictures of one server, and what lay between them.
@@ -117,6 +130,16 @@ pub struct Proof {
     pub record: Record,
     /// The run's folder.
     pub folder: PathBuf,
+    /// Streams and consumers before and after.
+    pub pictured: Vec<Pictured>,
+}
+
+impl Proof {
+    /// The report of it, as of any run; in the folder it is drawn already.
+    #[must_use]
+    pub fn report(&self) -> Report {
+        report(self)
+    }
 }
 
 impl Record {
@@ -136,6 +159,9 @@ impl Record {
             controls: controls(&folder.join("controls"))?,
             ended: false,
             took_ms: 0,
+            began: time(now_ns()),
+            repeat: String::new(),
+            servers: Vec::new(),
         })
     }
 
@@ -160,7 +186,7 @@ pub fn is_one(folder: &Path) -> bool {
     folder.join(FILE).is_file()
 }
 
-/// Judges stored pictures, and writes the verdict beside them.
+/// Judges stored pictures, and writes the verdict and the report beside them.
 ///
 /// # Errors
 /// Pictures that cannot be read.
@@ -172,12 +198,13 @@ pub fn judge(folder: &Path) -> io::Result<Proof> {
     }
     let mut cases = Vec::new();
     let mut changes = Vec::new();
+    let mut pictured = Vec::new();
     for (number, series) in record.series.iter().enumerate() {
         if series.pictures > 0 && !series.indexed.is_empty() {
             cases.push(first_start(folder, number, series, &record, &mut changes)?);
         }
         for strike in &series.strikes {
-            cases.push(case(folder, number, series, strike, &record, &mut changes)?);
+            cases.push(case(folder, number, series, strike, &record, &mut changes, &mut pictured)?);
         }
     }
     let mut missing: Vec<NotProven> = record
@@ -190,8 +217,9 @@ pub fn judge(folder: &Path) -> io::Result<Proof> {
     }
     let run = Run { id: &record.id, seed: 0, controls: record.controls.clone(), missing: &missing };
     let verdict = merge(run, cases, &record.context);
-    write_json(&folder.join("verdict.json"), &verdict)?;
-    Ok(Proof { verdict, changes, record, folder: folder.to_owned() })
+    let proof = Proof { verdict, changes, record, folder: folder.to_owned(), pictured };
+    files::write(folder, &proof.report())?;
+    Ok(proof)
 }
 
 /// The first picture of a store already comes after a start, and a start can lose something: what is there then is held against
@@ -260,6 +288,7 @@ fn case(
     strike: &Strike,
     record: &Record,
     changes: &mut Vec<Change>,
+    pictured: &mut Vec<Pictured>,
 ) -> io::Result<Verdict> {
     let before_folder = picture_folder(folder, number, strike.before);
     let before = load(&before_folder)?;
@@ -286,6 +315,7 @@ fn case(
     };
     let after_folder = picture_folder(folder, number, after);
     let after = load(&after_folder)?;
+    pictured.extend(Pictured::of(&prefix, strike.fault, &before, &after));
     let versions = (&strike.evidence.version_before, &strike.evidence.version_after);
     let between = Between {
         fault: strike.fault,

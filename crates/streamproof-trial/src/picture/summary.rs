@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use streamproof_checker::{Blame, Cell, FaultVerdict, Finding, Verdict};
 
-use super::proof::{Mode, Proof};
+use super::proof::Proof;
 use crate::report::words::{self, headline};
 
 /// The verdict for a person, many lines; without colours.
@@ -12,15 +12,7 @@ use crate::report::words::{self, headline};
 pub fn summary(proof: &Proof, folder: &str) -> String {
     let Proof { verdict, changes, record, .. } = proof;
     let mut text = String::new();
-    line(
-        &mut text,
-        &match record.mode {
-            Mode::Live => {
-                format!("your own server at {} was restarted; nothing was published", record.source)
-            }
-            Mode::Store => format!("a copy of {}; the original is untouched", record.source),
-        },
-    );
+    line(&mut text, &proof.report().opening());
     line(&mut text, &headline(verdict));
     line(&mut text, "");
     for cell in &verdict.faults {
@@ -72,11 +64,12 @@ pub fn summary(proof: &Proof, folder: &str) -> String {
     line(
         &mut text,
         &format!(
-            "{streams} streams and every consumer of them, {} messages read back, in {:.1} s; pictures and verdict in {folder}",
+            "{streams} streams and every consumer of them, {} messages read back, in {:.1} s",
             verdict.counts.read_back,
             record.took_ms as f64 / 1000.0
         ),
     );
+    line(&mut text, &format!("report: {folder}/report.html"));
     line(&mut text, "");
     for note in &verdict.not_proven {
         line(&mut text, &format!("not proven: {}: {}", note.what, note.why));

@@ -184,7 +184,7 @@ fn log(path: &Path, stream: &str) -> (Vec<String>, usize) {
 }
 
 /// `2026-11-24T10:15:00Z`.
-fn time(ns: i64) -> String {
+pub(crate) fn time(ns: i64) -> String {
     let seconds = jiff::Timestamp::from_second(ns.div_euclid(1_000_000_000));
     seconds.map_or_else(|_| String::new(), |time| time.to_string())
 }

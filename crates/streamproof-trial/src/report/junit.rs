@@ -127,7 +127,7 @@ fn whole(report: &Report) -> Case {
         Overall::Fail => End::Failure(headline.clone(), details()),
         Overall::Inconclusive | Overall::SelfCheckFailed => End::Error(headline.clone(), details()),
     };
-    let mut output = format!("{}\n{headline}\nagain: {}\n", report.place.sentence(), report.repeat);
+    let mut output = format!("{}\n{headline}\nagain: {}\n", report.opening(), report.repeat);
     for note in &verdict.not_proven {
         _ = writeln!(output, "not proven: {}: {}", note.what, note.why);
     }
@@ -148,13 +148,15 @@ fn write_suite(text: &mut String, suite: &Suite, report: &Report, time: &str) {
         _ = write!(text, " timestamp=\"{}\"", attribute(began));
     }
     text.push_str(">\n");
-    let mut properties = vec![
-        ("run".to_owned(), report.verdict.run.clone()),
-        ("seed".to_owned(), report.verdict.seed.to_string()),
-    ];
+    let mut properties = vec![("run".to_owned(), report.verdict.run.clone())];
+    if !report.is_of_pictures() {
+        properties.push(("seed".to_owned(), report.verdict.seed.to_string()));
+    }
     for (role, server) in &report.servers {
         properties.push((format!("{role} version"), server.version.clone()));
-        properties.push((format!("{role} sha256"), server.sha256.clone()));
+        if !server.sha256.is_empty() {
+            properties.push((format!("{role} sha256"), server.sha256.clone()));
+        }
     }
     text.push_str("    <properties>\n");
     for (name, value) in &properties {

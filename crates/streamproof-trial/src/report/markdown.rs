@@ -11,6 +11,8 @@ use crate::price;
 
 /// So many findings are told; the page has them all.
 const FINDINGS_MAX: usize = 10;
+/// So many changes that are no violations are told.
+const CHANGES_MAX: usize = 10;
 /// So many streams have a row, those first whose verdict is worst.
 const ROWS_MAX: usize = 50;
 
@@ -27,7 +29,7 @@ pub fn render(report: &Report) -> String {
     };
     line(&mut text, &format!("### {mark} restart-check: {}", verdict.verdict.name()));
     line(&mut text, "");
-    line(&mut text, &format!("{}. _{}._", escape(&words::headline(verdict)), report.place.sentence()));
+    line(&mut text, &format!("{}. _{}._", escape(&words::headline(verdict)), escape(&report.opening())));
     line(&mut text, "");
     matrix(&mut text, report);
     let groups = report.groups();
@@ -63,26 +65,47 @@ pub fn render(report: &Report) -> String {
     let found = verdict.controls.iter().filter(|control| control.found).count();
     line(&mut text, &format!("- controls found: {found} of {}", verdict.controls.len()));
     for (role, server) in &report.servers {
-        let told = format!(
-            "- {role}: nats-server {} ({}), sha256 `{}`",
-            escape(&server.version),
-            escape(&server.source),
-            code(&server.sha256)
-        );
-        line(&mut text, &told);
+        let sha = match server.sha256.as_str() {
+            "" => String::new(),
+            sha => format!(", sha256 `{}`", code(sha)),
+        };
+        let (version, source) = (escape(&server.version), escape(&server.source));
+        line(&mut text, &format!("- {role}: nats-server {version} ({source}){sha}"));
     }
     let counts = &verdict.counts;
+    let restarts = words::count(verdict.restarts_verified, "restart");
+    let seconds = report.took_ms as f64 / 1000.0;
+    let read_back = words::count(counts.read_back, "message");
     line(
         &mut text,
-        &format!(
-            "- {} verified in {} and {:.1} s; {} acked, {} read back",
-            words::count(verdict.restarts_verified, "restart"),
-            words::count(report.cases.into(), "case"),
-            report.took_ms as f64 / 1000.0,
-            words::count(counts.acked, "publish"),
-            words::count(counts.read_back, "message")
-        ),
+        &if report.is_of_pictures() {
+            format!("- {restarts} verified in {seconds:.1} s; {read_back} read back after them")
+        } else {
+            let cases = words::count(report.cases.into(), "case");
+            let acked = words::count(counts.acked, "publish");
+            format!(
+                "- {restarts} verified in {cases} and {seconds:.1} s; {acked} acked, {read_back} read back"
+            )
+        },
     );
+    for change in report.changed.iter().take(CHANGES_MAX) {
+        line(
+            &mut text,
+            &format!(
+                "- changed, not lost: {}: {} {}, {}",
+                escape(&change.target),
+                change.count,
+                escape(&change.what),
+                escape(&change.why)
+            ),
+        );
+    }
+    if report.changed.len() > CHANGES_MAX {
+        line(
+            &mut text,
+            &format!("- and {} more changes in `verdict.json`", report.changed.len() - CHANGES_MAX),
+        );
+    }
     line(&mut text, &format!("- again: `{}`", code(&report.repeat)));
     for reason in &verdict.inconclusive {
         line(&mut text, &format!("- inconclusive: {}", escape(reason)));

@@ -3,6 +3,7 @@
 //! What matters comes first: the matrix of streams and faults, the loss window, the life of the first violating message.
 
 mod evidence;
+mod pictured;
 mod plotted;
 mod start;
 
@@ -41,7 +42,8 @@ pub fn render(report: &Report) -> String {
                     (plotted::scenes(report))
                     (plotted::recovery(report))
                     (plotted::power_cut(report))
-                    (evidence::changes(report))
+                    @if report.is_of_pictures() { (pictured::before_and_after(report)) (pictured::changed(report)) }
+                    @else { (evidence::changes(report)) }
                     (evidence::run(report))
                     (evidence::defects(report))
                     (evidence::not_proven(report))

@@ -1,5 +1,8 @@
 //! The command that does a run again.
 
+use std::collections::BTreeSet;
+
+use streamproof_model::op::{FaultKind, Level};
 use streamproof_server::Source;
 use streamproof_server::acquire::Binary;
 
@@ -35,9 +38,31 @@ pub fn command(options: &Options) -> String {
     words.join(" ")
 }
 
+/// The command line that takes pictures again: `--live`, or `--store DIR`, and what goes with it.
+#[must_use]
+pub fn pictures(
+    of: &[&str],
+    faults: &[FaultKind],
+    survive: Option<&BTreeSet<Level>>,
+    strict: bool,
+) -> String {
+    let mut words = vec!["cargo xtask restart-check".to_owned()];
+    words.extend(of.iter().map(|word| quoted(word)));
+    words.extend(faults.iter().map(|fault| format!("--fault {}", fault.name())));
+    words.extend(survive.into_iter().flatten().map(|level| format!("--survive {}", level.name())));
+    if strict {
+        words.push("--strict".to_owned());
+    }
+    words.join(" ")
+}
+
 /// A path as a shell takes it.
 fn path(binary: &Binary) -> String {
-    let path = binary.path.display().to_string();
+    quoted(&binary.path.display().to_string())
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
     let plain = |letter: char| letter.is_ascii_alphanumeric() || "/._-+:@".contains(letter);
-    if path.chars().all(plain) { path } else { format!("'{}'", path.replace('\'', "'\\''")) }
+    if word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', "'\\''")) }
 }

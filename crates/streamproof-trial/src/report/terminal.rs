@@ -34,7 +34,7 @@ impl Screen {
 pub fn render(report: &Report, screen: Screen) -> String {
     let mut page = Page { text: String::new(), screen };
     let verdict = &report.verdict;
-    page.line(report.place.sentence());
+    page.line(&report.opening());
     page.flow("", 2, &words::headline(verdict), Some(overall(verdict.verdict)));
     page.line("");
     matrix(&mut page, report);

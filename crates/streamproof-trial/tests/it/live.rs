@@ -11,9 +11,12 @@ use streamproof_checker::{Blame, Cell, Context, Invariant, Overall};
 use streamproof_model::op::FaultKind;
 use streamproof_server::Scratch;
 use streamproof_server::poll::{self, Pace};
+use streamproof_trial::archive::ServerRecord;
 use streamproof_trial::live::{Doing, Live, LiveError, Struck, check};
 use streamproof_trial::picture::proof::{Proof, judge};
 use streamproof_trial::wire::{Login, Wire};
+
+use crate::report::check_page;
 
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -72,6 +75,12 @@ impl Shop {
             address: self.address(),
             monitor: self.server.monitor_address(),
             login: Login::default(),
+            server: ServerRecord {
+                version: String::new(),
+                source: "the test".to_owned(),
+                sha256: self.server.binary().sha256.clone(),
+            },
+            repeat: "cargo xtask restart-check --live".to_owned(),
             faults,
             context: Context::default(),
             runs: self.runs.path().to_owned(),
@@ -185,6 +194,46 @@ fn a_server_at_rest_passes_and_is_judged_alike_again() {
     assert!(verdict.controls.len() >= 5 && verdict.controls.iter().all(|control| control.found));
     assert!(proof.changes.is_empty(), "{:?}", proof.changes);
     assert_eq!(judge(&proof.folder).unwrap(), proof);
+}
+
+#[test]
+fn every_report_is_drawn_of_a_pass_and_of_a_loss_and_again_when_it_is_judged_again() {
+    let mut shop = Shop::open(&[stream("ORDERS"), stream("QUIET")]);
+    shop.publish("ORDERS.a", 300);
+    shop.consumer("ORDERS", "BILLING", 20);
+    let files = ["report.html", "summary.md", "junit.xml", "verdict.json"];
+    let read = |proof: &Proof, name: &str| std::fs::read_to_string(proof.folder.join(name)).unwrap();
+    let passed = shop.over_a_stop(|_| {}, |_| {});
+    let page = read(&passed, "report.html");
+    check_page("passed", &page);
+    let sha = shop.server.binary().sha256.clone();
+    for part in ["no loss found in 1 restart", "ORDERS &gt; BILLING", "Nothing changed by itself", &sha] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    assert!(!read(&passed, "junit.xml").contains("<failure"));
+    assert!(read(&passed, "summary.md").contains("restart-check: pass"));
+    let lost = shop.over_a_stop(
+        |_| {},
+        |store| {
+            std::fs::remove_dir_all(file(store, "streams/ORDERS/msgs")).unwrap();
+        },
+    );
+    assert_eq!(lost.verdict.verdict, Overall::Fail);
+    let page = read(&lost, "report.html");
+    check_page("lost", &page);
+    for part in ["300 → <b>0</b>", "300 messages lost that had been read: the stream was empty", "--live"] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    assert!(read(&lost, "junit.xml").contains("<failure"));
+    assert!(read(&lost, "summary.md").contains("| ORDERS | **fail** |"), "{}", read(&lost, "summary.md"));
+    let document: Value = serde_json::from_str(&read(&lost, "verdict.json")).unwrap();
+    assert_eq!((&document["verdict"], &document["mode"]), (&json!("fail"), &json!("live")), "{document:#}");
+    let before: Vec<String> = files.iter().map(|name| read(&lost, name)).collect();
+    for name in files {
+        std::fs::remove_file(lost.folder.join(name)).unwrap();
+    }
+    assert_eq!(judge(&lost.folder).unwrap(), lost);
+    assert_eq!(files.map(|name| read(&lost, name)).to_vec(), before);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 
 mod cases;
 mod live;
+mod pictured;
 #[cfg(target_os = "linux")]
 mod power_cut;
 mod report;

@@ -17,7 +17,7 @@ use streamproof_trial::report::{Place, Report, junit, markdown, page};
 /// Names that would be markup, or commands, wherever they are not escaped.
 pub(crate) const HOSTILE: &str = "<script>alert('x')</script>&\"|`*_\u{1b}[31m\u{0}]]>\n@all";
 
-fn cell(target: &str, fault: &str, verdict: Cell) -> FaultVerdict {
+pub(crate) fn cell(target: &str, fault: &str, verdict: Cell) -> FaultVerdict {
     let lost = verdict == Cell::Unprotected;
     let (bites, bite) = match verdict {
         Cell::Inconclusive => (0, "0 of 3: no calls in flight at the kill"),
@@ -36,7 +36,7 @@ fn cell(target: &str, fault: &str, verdict: Cell) -> FaultVerdict {
     }
 }
 
-fn finding(target: &str, fault: &str, class: &str, verdict: Cell) -> Finding {
+pub(crate) fn finding(target: &str, fault: &str, class: &str, verdict: Cell) -> Finding {
     let example = |seq: u64| Example {
         at: 1_000_000 + seq,
         seq: Some(seq),
@@ -60,7 +60,7 @@ fn finding(target: &str, fault: &str, class: &str, verdict: Cell) -> Finding {
     }
 }
 
-fn report(verdict: Overall, faults: Vec<FaultVerdict>, findings: Vec<Finding>) -> Report {
+pub(crate) fn report(verdict: Overall, faults: Vec<FaultVerdict>, findings: Vec<Finding>) -> Report {
     let control = |name: &str, expect: &str| ControlResult {
         name: name.to_owned(),
         target: "SP_CONTROL".to_owned(),
@@ -300,7 +300,7 @@ fn junit_is_well_formed_of_the_common_schema_and_red_exactly_when_the_run_is() {
 }
 
 /// What the schema allows (the one of Jenkins' xUnit plugin, `junit-10.xsd`, which is the strictest in use).
-fn check_schema(node: roxmltree::Node<'_, '_>) {
+pub(crate) fn check_schema(node: roxmltree::Node<'_, '_>) {
     let (children, needed, allowed): (&[&str], &[&str], &[&str]) = match node.tag_name().name() {
         "testsuites" => (&["testsuite"], &[], &["name", "time", "tests", "failures", "errors"]),
         "testsuite" => (
@@ -559,7 +559,7 @@ fn a_page_needs_nothing_else_and_lets_nothing_out_of_its_place() {
 }
 
 /// No reference to anything outside, no script, every element closed, every link with its target.
-fn check_page(name: &str, html: &str) {
+pub(crate) fn check_page(name: &str, html: &str) {
     let (mut open, mut ids, mut links) = (Vec::new(), Vec::new(), Vec::new());
     let (head, rest) = html.split_once("<style>").unwrap();
     let (style, body) = rest.split_once("</style>").unwrap();

@@ -78,6 +78,7 @@ fn options<'a>(
         binary: binary.clone(),
         upgrade_to: None,
         downgrade_to: None,
+        repeat: "cargo xtask restart-check --store".to_owned(),
         faults,
         context: Context::default(),
         runs: runs.to_owned(),

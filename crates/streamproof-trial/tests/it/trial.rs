@@ -7,6 +7,7 @@ use streamproof_checker::{Cell, Context, Overall, Verdict};
 use streamproof_model::failure::{Code, Failure};
 use streamproof_model::op::{FaultKind, Level};
 use streamproof_model::project::{self, Project};
+use streamproof_model::version::Version;
 use streamproof_server::acquire::Binary;
 use streamproof_server::wire::Credentials;
 use streamproof_server::{PINNED, Sources, Wanted, acquire};
@@ -150,6 +151,41 @@ fn a_cancelled_run_says_so_and_keeps_what_it_recorded() {
     let again = judge_again(&run).unwrap();
     assert_eq!(again.verdict.verdict, Overall::Inconclusive, "{}", show(&again.verdict));
     assert!(judge(&run.join("controls.history"), &Context::default()).is_ok());
+}
+
+#[test]
+fn an_upgrade_and_the_way_back_bite_each_time_and_lose_nothing() {
+    let old = Version::new(2, 14, 6);
+    let binary = match crate::shipped::server(&old) {
+        Ok(binary) => binary,
+        Err(error) => {
+            let required = std::env::var("STREAMPROOF_REQUIRE").unwrap_or_default();
+            assert!(!required.split(',').any(|what| what == "fetch"), "{error}");
+            eprintln!("skipped: nats-server {old} cannot be fetched here: {error}");
+            return;
+        }
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let mut asked = options(folder.path(), &[FaultKind::Upgrade, FaultKind::Downgrade]);
+    asked.upgrade_to = Some(asked.binary.clone());
+    asked.downgrade_to = Some(binary.clone());
+    asked.binary = binary;
+    // A defect that the older of the two has.
+    let accept = "survive = [\"upgrade\"]\n[[accept]]\nname = \"consumer-creation-time-changes\"\nreason = \"it is known\"\n";
+    let project = project(&[SHOP, &[("streamproof.toml", accept)]].concat());
+    let outcome = run(&asked, &project, &never(), |_| {}).unwrap();
+    let verdict = &outcome.verdict;
+    assert!(matches!(verdict.verdict, Overall::Pass | Overall::Accepted), "{}", show(verdict));
+    for (fault, told) in
+        [("upgrade", format!("{old} became {PINNED}")), ("downgrade", format!("{PINNED} became {old}"))]
+    {
+        let cell = verdict.faults.iter().find(|cell| cell.fault == fault).unwrap();
+        assert!(matches!(cell.verdict, Cell::Pass | Cell::Accepted), "{}", show(verdict));
+        assert!(cell.bites > 0 && cell.bites == cell.tries && cell.bite.contains(&told), "{cell:?}");
+    }
+    let roles: Vec<&str> = outcome.report.servers.iter().map(|(role, _)| role.as_str()).collect();
+    assert_eq!(roles, ["server", "upgraded to", "downgraded to"]);
+    assert_eq!(judge_again(&outcome.folder).unwrap().verdict, outcome.verdict);
 }
 
 #[test]

@@ -44,7 +44,12 @@ fn one(report: &Report, finding: &Finding) -> Markup {
             p.remedy { "What would protect it: " (remedy) }
             @if let Some(price) = price::beside(remedy) { p.dim { "What it costs: " (price) "." } }
         }
-        ul.plain { @for example in open { li { (words::example(example)) span.dim { " (at " (ms(example.at)) ")" } } } }
+        ul.plain {
+            @for example in open {
+                // Pictures have no clock of their own.
+                li { (words::example(example)) @if !report.is_of_pictures() { span.dim { " (at " (ms(example.at)) ")" } } }
+            }
+        }
         @if !folded.is_empty() {
             details {
                 summary { (words::count(folded.len() as u64, "more example")) " of " (words::number(finding.count)) }
@@ -93,20 +98,35 @@ pub(super) fn run(report: &Report) -> Markup {
     let measures: Vec<_> = verdict.measures.iter().filter(|measure| measure.name != "ready").collect();
     html! {
         section id="run" aria-labelledby="run-title" {
-            h2 id="run-title" { "Server, seed, and how to repeat it" }
+            h2 id="run-title" {
+                @if report.is_of_pictures() { "Server, and how to repeat it" } @else { "Server, seed, and how to repeat it" }
+            }
             div.scroll tabindex="0" role="region" aria-label="Servers" {
                 table {
                     thead { tr { th scope="col" { "Role" } th scope="col" { "nats-server" } th scope="col" { "From" } th scope="col" { "sha256" } } }
                     tbody {
                         @for (role, server) in &report.servers {
-                            tr { td { (role) } td { (server.version) } td { (server.source) } td { code { (server.sha256) } } }
+                            tr { td { (role) } td { (server.version) } td { (server.source) } td { code { (server.sha256) } @if server.sha256.is_empty() { "not known" } } }
                         }
                     }
                 }
             }
-            p { "Run " code { (verdict.run) } @if !report.began.is_empty() { ", begun " (report.began) } ", seed " code { (verdict.seed) } "." }
+            p {
+                "Run " code { (verdict.run) } @if !report.began.is_empty() { ", begun " (report.began) }
+                @if !report.is_of_pictures() { ", seed " code { (verdict.seed) } } "."
+            }
             pre tabindex="0" { (report.repeat) }
-            p.dim { "The same seed gives the same operations and faults; what is in flight when a fault strikes differs from run to run." }
+            @if report.is_of_pictures() {
+                p.dim { "The pictures are in the folder of the run; " code { "cargo xtask report " (verdict.run) } " judges them again." }
+                @if !report.said.is_empty() {
+                    details {
+                        summary { "What the server's log says of its recovery (" (words::count(report.said.len() as u64, "line")) ")" }
+                        pre tabindex="0" { @for line in &report.said { (line) "\n" } }
+                    }
+                }
+            } @else {
+                p.dim { "The same seed gives the same operations and faults; what is in flight when a fault strikes differs from run to run." }
+            }
             @if let Some(text) = &report.reproduce {
                 details { summary { "By hand, in the fewest steps (reproduce.md)" } pre tabindex="0" { (text) } }
             }

@@ -14,7 +14,7 @@ pub(super) fn head(report: &Report) -> Markup {
     let counts = &verdict.counts;
     html! {
         header {
-            p.place { (report.place.sentence()) }
+            p.place { (report.opening()) }
             h1 {
                 span class=(format!("badge {}", overall(report))) { (verdict.verdict.name()) }
                 " "
@@ -25,12 +25,18 @@ pub(super) fn head(report: &Report) -> Markup {
             }
             ul.facts {
                 li { b { (words::number(verdict.restarts_verified)) } "restarts verified" }
-                li { b { (words::number(counts.acked)) } "publishes acked" }
-                li { b { (words::number(counts.read_back)) } "messages read back" }
-                li { b { (words::number(counts.delivered)) } "deliveries" }
-                li { b { (format!("{:.1} s", report.took_ms as f64 / 1000.0)) } (words::count(report.cases.into(), "case")) @if !report.ended { " (cut off)" } }
-                li { b { (verdict.server) } "nats-server" }
-                li { b { (verdict.seed) } "seed" }
+                @if report.is_of_pictures() {
+                    li { b { (words::number(counts.read_back)) } "messages read back" }
+                    li { b { (format!("{:.1} s", report.took_ms as f64 / 1000.0)) } "from the first picture to the last" @if !report.ended { " (cut off)" } }
+                    li { b { (verdict.server) } "nats-server" }
+                } @else {
+                    li { b { (words::number(counts.acked)) } "publishes acked" }
+                    li { b { (words::number(counts.read_back)) } "messages read back" }
+                    li { b { (words::number(counts.delivered)) } "deliveries" }
+                    li { b { (format!("{:.1} s", report.took_ms as f64 / 1000.0)) } (words::count(report.cases.into(), "case")) @if !report.ended { " (cut off)" } }
+                    li { b { (verdict.server) } "nats-server" }
+                    li { b { (verdict.seed) } "seed" }
+                }
             }
             nav aria-label="Parts of this report" {
                 a href="#matrix" { "Matrix" }
@@ -38,7 +44,8 @@ pub(super) fn head(report: &Report) -> Markup {
                 @if report.life.is_some() { a href="#life" { "First violation" } }
                 @if !verdict.findings.is_empty() { a href="#found" { "What was found" } }
                 @if !report.scenes.is_empty() { a href="#plots" { "Plots" } }
-                a href="#run" { "Server, seed, command" }
+                @if report.is_of_pictures() { a href="#pictures" { "Before and after" } a href="#run" { "Server, command" } }
+                @else { a href="#run" { "Server, seed, command" } }
                 a href="#not-proven" { "Not proven" }
             }
         }
@@ -133,7 +140,8 @@ pub(super) fn loss_window(report: &Report) -> Markup {
                 p { (upper(&ages::sentence(scene, ages))) "." }
                 (ages::plot(scene, ages))
             } @else if !lossy {
-                p { "No acked message was found lost." }
+                @if report.is_of_pictures() { p { "No message that was there before was found lost." } }
+                @else { p { "No acked message was found lost." } }
             }
             @for measure in report.verdict.measures.iter().filter(|measure| measure.name == "double-acks-redelivered") {
                 p { (upper(&words::redelivered(measure))) "." }
