@@ -15,6 +15,8 @@ pub mod rate;
 #[cfg(target_os = "linux")]
 mod recorded;
 #[cfg(target_os = "linux")]
+mod recovery;
+#[cfg(target_os = "linux")]
 mod rounds;
 #[cfg(target_os = "linux")]
 mod search;
@@ -34,6 +36,9 @@ use crate::run::CaseError;
 #[cfg(target_os = "linux")]
 pub(crate) use rounds::{Ended, Rounds};
 pub(crate) use states::judge_stored;
+
+/// The number of the first cut of a state: no fault of the run before it has one as high. That of a second one is the next.
+pub(crate) const FIRST: u32 = 1_000_000;
 
 /// Why a power cut could not be brought about or judged.
 #[derive(Debug, thiserror::Error)]

@@ -237,6 +237,56 @@ mod tests {
     }
 
     #[test]
+    fn what_a_limit_removed_and_a_consumer_has_been_past_has_a_name_on_streams_with_limits_alone() {
+        let mut changing = Changing::default();
+        for (id, name, limits) in [
+            (0, "S", r#""max_msgs":10"#),
+            (1, "ST", r#""max_msgs":-1"#),
+            (2, "AGED", r#""max_age":1000000000"#),
+        ] {
+            let event = |event| Op::Event { at: 1, event };
+            changing.take(&event(Event::DeclareStream { id: StreamId(id), name: name.to_owned() }));
+            changing.take(&event(Event::Config {
+                stream: StreamId(id),
+                consumer: None,
+                source: ConfigSource::Desired,
+                json: format!(r#"{{"name":"{name}",{limits}}}"#),
+            }));
+        }
+        let base = judged(5, false);
+        let finding = |invariant: Invariant, target: &str, class: &str| Finding {
+            invariant,
+            target: target.to_owned(),
+            class: class.to_owned(),
+            blame: Blame::Server,
+            verdict: Cell::Fail,
+            known: None,
+            ..base.findings[0].clone()
+        };
+        let cases = [
+            (finding(Invariant::C5, "S > C", "never delivered"), true),
+            (finding(Invariant::C5, "AGED > C", "never delivered"), true),
+            (finding(Invariant::C5, "ST > C", "never delivered"), false),
+            (finding(Invariant::C5, "S > C", "not delivered again"), false),
+            (finding(Invariant::C5, "S > C", "canary not delivered"), false),
+            (finding(Invariant::M1, "S", "never delivered"), false),
+        ];
+        for accept in [false, true] {
+            let accepted = Accept { name: EVICTED_RETURNS.to_owned(), reason: "it is known".to_owned() };
+            let accept = if accept { vec![accepted] } else { Vec::new() };
+            let context = Context { accept, ..Context::default() };
+            let mut verdict = base.clone();
+            verdict.findings = cases.iter().map(|(finding, _)| finding.clone()).collect();
+            changing.name(&mut verdict, &context);
+            for (found, (_, named)) in verdict.findings.iter().zip(&cases) {
+                assert_eq!(found.known.as_deref() == Some(EVICTED_RETURNS), *named, "{found:?}");
+                let accepted = *named && !context.accept.is_empty();
+                assert_eq!(found.verdict, if accepted { Cell::Accepted } else { Cell::Fail }, "{found:?}");
+            }
+        }
+    }
+
+    #[test]
     fn a_stream_that_is_lost_while_it_is_changed_has_a_name_and_can_be_accepted_by_it_and_no_other_can() {
         let during = judged(15, false);
         assert_eq!(during.verdict, Overall::Fail);

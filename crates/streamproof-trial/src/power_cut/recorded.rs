@@ -146,7 +146,7 @@ pub(crate) fn record(
 }
 
 /// From `start` to `moment`, in µs; negative where it was before.
-fn signed_us(moment: std::time::Instant, start: std::time::Instant) -> i64 {
+pub(crate) fn signed_us(moment: std::time::Instant, start: std::time::Instant) -> i64 {
     let us = |duration: Duration| i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
     match moment.checked_duration_since(start) {
         Some(after) => us(after),

@@ -7,19 +7,19 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use streamproof_checker::{Context, Invariant, Verdict};
-use streamproof_crashfs::fuse::{MountOptions, Recording};
 use streamproof_crashfs::log::{Entry, Op};
 use streamproof_crashfs::seed::Random;
-use streamproof_crashfs::{Budget, CrashState, Cut, Log, Places, Rules, cuts, explore, state, states};
+use streamproof_crashfs::{Budget, CrashState, Cut, Log, Places, Rules, cuts, explore, states};
 use streamproof_model::op::Record;
 use streamproof_server::scratch::Builder;
 
-use super::CutError;
 use super::judged::{judge, worst};
 use super::recorded::Recorded;
+use super::recovery::Recovery;
 use super::states::StatesFile;
 use super::tally::{Searched, StateLine};
 use super::visit::{Bench, Strike, visit};
+use super::{CutError, FIRST};
 use crate::report::power::Cut as Drawn;
 use crate::report::words;
 use crate::run::{CaseError, Setup};
@@ -31,11 +31,8 @@ const CHUNK: usize = 24;
 /// would else be most of the time.
 const CANARY_EVERY: usize = 24;
 
-/// Cuts tried of each recovery.
-const SECOND_CUTS: usize = 12;
-
-/// A recovery is recorded for every so manieth state.
-const SECOND_EVERY: usize = 20;
+/// A recovery is recorded for every so manieth state: it costs as much time as some twenty of them.
+const SECOND_EVERY: usize = CHUNK;
 
 /// The first so many verdicts with findings keep their examples.
 const WITH_EXAMPLES: usize = 24;
@@ -128,7 +125,7 @@ pub(crate) fn hunt(
         if number > 0 && Instant::now() >= hunt.until {
             break;
         }
-        let tried = hunt.try_all(&recorded.log, chunk, number * CHUNK, 1, None)?;
+        let tried = hunt.try_all(&recorded.log, chunk, number * CHUNK, None)?;
         for tried in &tried {
             let (line, findings) = (&tried.line, &tried.verdict.findings);
             let at_ns = recorded.ns(line.cut_us);
@@ -154,11 +151,10 @@ pub(crate) fn hunt(
         }
         for parent in chunk.iter().step_by(SECOND_EVERY) {
             let Some(place) = hunt.second.filter(|_| Instant::now() < hunt.until) else { break };
-            let (log, states) = hunt.recovery(parent, place)?;
-            second.found += states.len();
+            let recovery = Recovery::record(hunt.setup, recorded, hunt.builder, *rules, parent, place)?;
+            second.found += recovery.states.len();
             second.recoveries += 1;
-            let cut_us = recorded.us(parent.cut.at_ns);
-            let tried = hunt.try_all(&log, &states, 1, 2, Some(cut_us))?;
+            let tried = hunt.try_all(&recovery.log, &recovery.states, 1, Some(&recovery))?;
             if keep(tried, &mut second, &mut catch)? {
                 break 'states;
             }
@@ -185,14 +181,14 @@ impl Hunt<'_> {
         }
     }
 
-    /// Tries `states` of `log`; `number` is that of the first of them. Those of a recovery are judged at the cut before it.
+    /// Tries `states` of `log`; `number` is that of the first of them. Those of a recovery are judged by what had been acknowledged
+    /// before the first cut, and from then on before the second.
     fn try_all(
         &self,
         log: &Log,
         states: &[CrashState],
         number: usize,
-        depth: u32,
-        cut_us: Option<u64>,
+        recovery: Option<&Recovery>,
     ) -> Result<Vec<Tried>, CutError> {
         let Hunt { setup, recorded, context, bench, rules, .. } = self;
         let places = Places { dirs: bench.dirs() };
@@ -202,17 +198,25 @@ impl Hunt<'_> {
             }
             let state = visited.state;
             let at = states.iter().position(|one| one.id == state.id).unwrap_or(0);
-            let strike = Strike {
-                cut_us: cut_us.unwrap_or_else(|| recorded.us(state.cut.at_ns)),
+            let canary = (number + at).is_multiple_of(CANARY_EVERY);
+            let first = || Strike {
+                cut_us: recorded.us(state.cut.at_ns),
                 unsynced_bytes: state.unsynced_bytes,
-                canary: (number + at).is_multiple_of(CANARY_EVERY),
+                canary,
+                fault: FIRST,
+                continued: &recorded.continued,
             };
+            let strike = recovery.map_or_else(first, |recovery| recovery.strike(recorded, state, canary));
             let records = visit(setup, recorded, bench, visited.worker, visited.dir, strike)?;
+            let records = match recovery {
+                Some(recovery) => recovery.told(state, records),
+                None => records,
+            };
             let verdict = judge(&recorded.past, records.clone(), context);
             let lost = verdict.findings.iter().filter(|finding| finding.invariant == Invariant::M1);
             let line = StateLine {
                 profile: rules.profile.name().to_owned(),
-                depth,
+                depth: if recovery.is_some() { 2 } else { 1 },
                 ops: state.cut.ops,
                 cut_us: strike.cut_us,
                 lasted_ns: state.lasted_ns,
@@ -226,25 +230,6 @@ impl Hunt<'_> {
             };
             Ok(Tried { line, records, verdict })
         })
-    }
-
-    /// Records the recovery from a state, and says which states a crash during it leaves.
-    fn recovery(&self, parent: &CrashState, place: &Path) -> Result<(Log, Vec<CrashState>), CutError> {
-        let Hunt { recorded, rules, .. } = self;
-        let tree = state(&recorded.log, parent.cut, *rules);
-        let from = Log::from_tree(&tree, &recorded.log);
-        let recording = Recording::mount(place, from, &MountOptions::default())?;
-        let mut server = self.builder.clone().store_dir(recording.mountpoint()).prepare()?;
-        // One that does not come up was seen to be so when the state itself was tried.
-        let _ = server.start();
-        recording.cut();
-        server.kill()?;
-        let log = recording.finish()?;
-        let chosen = cuts(&log, &[], recorded.seed, Budget::new(SECOND_CUTS));
-        let mut states = states(&log, &chosen, *rules);
-        let unchanged = state(&log, Cut::default(), *rules).id();
-        states.retain(|state| state.id != unchanged);
-        Ok((log, states))
     }
 }
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use streamproof_checker::{Context, Verdict};
 use streamproof_model::op::{Encoder, Event, HistoryError, Reader, Record};
 
+use super::FIRST;
 use super::judged::judge;
 use super::past::Past;
 use super::tally::StateLine;
@@ -102,7 +103,8 @@ pub(crate) fn judge_stored(
     let mut verdicts = index.rest;
     let mut state: Vec<Record> = Vec::new();
     for record in open(states)? {
-        let begins = matches!(record, Record::Event { event: Event::FaultBegin { .. }, .. });
+        // One that was cut a second time has two.
+        let begins = matches!(record, Record::Event { event: Event::FaultBegin { fault: FIRST, .. }, .. });
         if begins && !state.is_empty() {
             verdicts.push(judge(&past, std::mem::take(&mut state), context));
         }

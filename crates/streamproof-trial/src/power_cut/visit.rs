@@ -13,14 +13,11 @@ use streamproof_server::{Scratch, ServerError};
 
 use super::CutError;
 use super::recorded::Recorded;
-use crate::recorder::Recorder;
+use crate::recorder::{Continued, Recorder};
 use crate::run::{Setup, Stuck, recover, sites};
 use crate::seed::Seed;
 use crate::site::Gauge;
 use crate::workload::Leg;
-
-/// The number of the fault: no leg before it has one as high.
-const NUMBER: u32 = 1_000_000;
 
 /// Publishers of canaries: numbers that no stream of the workload has.
 const CANARIES: u16 = 20_000;
@@ -59,16 +56,20 @@ pub(crate) fn workers() -> usize {
 
 /// What is known of a cut when its state is judged.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Strike {
+pub(crate) struct Strike<'a> {
     /// When the power went, in µs of the history.
     pub(crate) cut_us: u64,
     /// Bytes that were written and not durable then.
     pub(crate) unsynced_bytes: u64,
     /// Also publish to every stream and see every consumer through to it.
     pub(crate) canary: bool,
+    /// The number of the fault.
+    pub(crate) fault: u32,
+    /// What the records go on from.
+    pub(crate) continued: &'a Continued,
 }
 
-/// Starts server `worker` of `bench` on the state in `dir`, and looks at everything. The records go on where the past ends.
+/// Starts server `worker` of `bench` on the state in `dir`, and looks at everything. The records go on where those before end.
 ///
 /// # Errors
 /// [`CutError`]. A server that does not come up, or ends, is none, but recorded.
@@ -78,11 +79,11 @@ pub(crate) fn visit(
     bench: &Bench,
     worker: usize,
     dir: &Path,
-    strike: Strike,
+    strike: Strike<'_>,
 ) -> Result<Vec<Record>, CutError> {
     let mut server = bench.servers[worker].lock().unwrap_or_else(PoisonError::into_inner);
     server.set_store_dir(dir)?;
-    let recorder = Recorder::continuing(&recorded.continued);
+    let recorder = Recorder::continuing(strike.continued);
     let begun = Instant::now();
     let started = server.start();
     let version = server.binary().version.clone();
@@ -98,14 +99,14 @@ pub(crate) fn visit(
     let ready_us = begun.elapsed().as_micros() as u64;
     let ended = match started {
         Ok(()) => {
-            recorder.event(&Event::FaultEnd { fault: NUMBER, evidence: Box::new(evidence) });
+            recorder.event(&Event::FaultEnd { fault: strike.fault, evidence: Box::new(evidence) });
             let server_version = version.to_string();
-            recorder.event(&Event::Recovered { fault: NUMBER, server: server_version, ready_us });
+            recorder.event(&Event::Recovered { fault: strike.fault, server: server_version, ready_us });
             look(setup, recorded, &recorder, &mut server, &version, strike.canary)
         }
         Err(error @ (ServerError::Died { .. } | ServerError::NotReady { .. })) => {
             evidence.pid_after = 0;
-            recorder.event(&Event::FaultEnd { fault: NUMBER, evidence: Box::new(evidence) });
+            recorder.event(&Event::FaultEnd { fault: strike.fault, evidence: Box::new(evidence) });
             Err(Stuck::NotRecovered(error.to_string()))
         }
         Err(error) => return Err(error.into()),
@@ -113,11 +114,11 @@ pub(crate) fn visit(
     match ended {
         Ok(()) | Err(Stuck::Gone) => {}
         Err(Stuck::Cancelled) => return Err(crate::run::CaseError::Cancelled.into()),
-        Err(Stuck::NotRecovered(why)) => recorder.event(&Event::NotRecovered { fault: NUMBER, why }),
+        Err(Stuck::NotRecovered(why)) => recorder.event(&Event::NotRecovered { fault: strike.fault, why }),
         // The server ended while it was looked at.
         Err(Stuck::Why(why)) if !server.is_running() => {
             let log = server.log_tail(5);
-            recorder.event(&Event::NotRecovered { fault: NUMBER, why: format!("{why}\n{log}") });
+            recorder.event(&Event::NotRecovered { fault: strike.fault, why: format!("{why}\n{log}") });
         }
         Err(Stuck::Why(why)) => {
             recorder.event(&Event::NotProven { what: "a crash state".to_owned(), why, required: true });
@@ -126,7 +127,7 @@ pub(crate) fn visit(
     server.kill()?;
     recorder.event(&Event::Finished);
     let kind = FaultKind::PowerCut;
-    let begin = Event::FaultBegin { fault: NUMBER, kind, streams: Vec::new() };
+    let begin = Event::FaultBegin { fault: strike.fault, kind, streams: Vec::new() };
     let mut records = vec![Record::Event { at: strike.cut_us, event: begin }];
     records.extend(recorder.into_records());
     Ok(records)
