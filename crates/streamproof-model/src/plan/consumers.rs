@@ -1,6 +1,7 @@
 //! A consumer: what is declared against what is there.
 
 use super::diff::changes;
+use super::loss::up_to_all;
 use super::make::{Maker, comes_again, created, empty, finish};
 use super::observed::Document;
 use super::send::{FORCED_CONSUMER, declared_start, kept_metadata, merged, to_send, with_mark};
@@ -9,6 +10,7 @@ use super::{MARK_KEY, MARK_VALUE};
 use crate::desired::{DesiredConsumer, Kind};
 use crate::fields::consumer_field;
 use crate::moment::{earlier, nanoseconds};
+use crate::subject::is_subset;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -48,6 +50,10 @@ impl Maker<'_> {
         self.adopt(&mut step, &seen.config);
         if step.action == Action::None {
             return step;
+        }
+        if self.retention(&consumer.stream) == "interest" && narrows(&live, &full) {
+            step.loses = self.streams.get(consumer.stream.as_str()).and_then(|stream| up_to_all(stream));
+            step.notes.push("what it no longer filters, and nobody else waits for, is removed".into());
         }
         if step.action == Action::Replace {
             step.document = Some(with_mark(&document, &[(MARK_KEY, MARK_VALUE)]));
@@ -102,22 +108,22 @@ fn listened_to(step: &mut Step) {
     (step.action, step.effect) = (Action::Replace, Effect::Replace);
 }
 
+/// What a consumer filters; nothing: it takes all.
+fn filters(doc: &Document) -> BTreeSet<&str> {
+    let many = doc.get("filter_subjects").and_then(Value::as_array).into_iter().flatten();
+    let one = doc.get("filter_subject").into_iter();
+    many.chain(one).filter_map(Value::as_str).filter(|subject| !subject.is_empty()).collect()
+}
+
+/// Whether there are messages that a consumer takes now, and will not take then: on a stream of interest it no longer holds them.
+fn narrows(live: &Document, full: &Document) -> bool {
+    let (before, after) = (filters(live), filters(full));
+    let kept = |subject: &&str| after.iter().any(|wider| is_subset(subject, wider));
+    !after.is_empty() && (before.is_empty() || !before.iter().all(kept))
+}
+
 /// One filter can be written in two ways (`filter_subject`, `filter_subjects`): the same set is no difference.
 fn one_filter(changes: &mut Vec<Change>, live: &Document, full: &Document) {
-    let filters = |doc: &Document| -> BTreeSet<String> {
-        let mut all: BTreeSet<String> = doc
-            .get("filter_subjects")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_str)
-            .map(str::to_owned)
-            .collect();
-        all.extend(
-            doc.get("filter_subject").and_then(Value::as_str).filter(|s| !s.is_empty()).map(str::to_owned),
-        );
-        all
-    };
     if filters(live) == filters(full) {
         changes.retain(|change| change.path != "filter_subject" && change.path != "filter_subjects");
     }

@@ -80,7 +80,10 @@ pub(super) fn handovers(steps: &[Step], observed: &Observed) -> Vec<(usize, usiz
 
 /// Whether a change of a stream has to wait for its consumers: they would not fit its new limits, or it goes.
 fn consumers_first(stream: &Step, consumer: &Step) -> bool {
-    if stream.action == Action::Delete {
+    // What is pruned is not carried over to the stream that takes the place of its own.
+    if stream.action == Action::Delete
+        || (stream.action == Action::Replace && consumer.action == Action::Delete)
+    {
         return true;
     }
     if consumer.action == Action::Create {

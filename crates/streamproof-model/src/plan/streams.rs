@@ -3,10 +3,10 @@
 use super::diff::{changes, same};
 use super::loss::{Want, all, of_limits};
 use super::make::{Maker, comes_again, created, empty, finish};
-use super::observed::{Document, StreamSeen};
+use super::observed::{ConsumerSeen, Document, StreamSeen};
 use super::order::{self, RELEASES};
 use super::send::{
-    FORCED_CONSUMER, FORCED_STREAM, declared_start, kept_metadata, merged, placement_first, to_send,
+    FORCED_CONSUMER, FORCED_STREAM, declared_start, is_ours, kept_metadata, merged, placement_first, to_send,
     with_mark,
 };
 use super::step::{Action, Carried, Change, Effect, Restore, Step, config_digest, without_server_marks};
@@ -178,12 +178,16 @@ impl Maker<'_> {
         step.notes
             .push("while it is replaced it takes no messages: publishers get an error, not an ack".into());
         let workqueue = full.get("retention").and_then(Value::as_str) == Some("workqueue");
-        for consumer in self.observed.consumers.iter().filter(|c| c.stream == seen.name && c.is_durable()) {
+        // What mirrors and sources made for themselves they make again.
+        let theirs = |c: &&ConsumerSeen| c.stream == seen.name && c.is_durable() && !c.is_internal();
+        for consumer in self.observed.consumers.iter().filter(theirs) {
             let document = match self.wanted_consumers.get(&(seen.name.as_str(), consumer.name.as_str())) {
                 Some(wanted) => {
                     let full = self.normal_consumer(&wanted.config, &wanted.stream);
                     with_mark(&to_send(&wanted.config, &full, &FORCED_CONSUMER), &[(MARK_KEY, MARK_VALUE)])
                 }
+                // It is removed before, by a step of its own.
+                None if self.options.prune && is_ours(&consumer.config) => continue,
                 None => declared_start(&without_server_marks(&consumer.config)),
             };
             step.notes.push(comes_again(consumer, workqueue || restore == Restore::Nothing));

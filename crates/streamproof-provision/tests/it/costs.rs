@@ -117,6 +117,132 @@ async fn what_is_said_to_go_goes_and_nothing_else() {
     insta::assert_snapshot!("costs", table);
 }
 
+/// A stream of interest with messages that `C` still waits for, all of which `D` has had and acked.
+async fn waited_for(ground: &Ground, files: &[(&str, Value)]) {
+    use futures_util::StreamExt as _;
+    ground.settle(files, &everything()).await;
+    ground.publish("s.a", 6).await;
+    ground.publish("s.b", 4).await;
+    let context = async_nats::jetstream::new(ground.js.client().clone());
+    let stream = context.get_stream("S").await.unwrap();
+    let consumer: async_nats::jetstream::consumer::PullConsumer = stream.get_consumer("D").await.unwrap();
+    let mut batch = consumer.fetch().max_messages(10).messages().await.unwrap();
+    while let Some(message) = batch.next().await {
+        message.unwrap().double_ack().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_goes_with_a_consumer_of_a_stream_of_interest_is_said_before() {
+    let mut table = String::new();
+    for version in LINES {
+        let ground = Ground::of(version.clone()).await;
+        let stream = ("streams/S.json", json!({"name": "S", "subjects": ["s.*"], "retention": "interest"}));
+        let consumer = |path: &'static str, name: &str, filter: &str| {
+            let mut document = json!({"durable_name": name, "ack_policy": "explicit"});
+            if !filter.is_empty() {
+                document["filter_subject"] = filter.into();
+            }
+            (path, document)
+        };
+        let before = [
+            stream.clone(),
+            consumer("consumers/S/C.json", "C", ""),
+            consumer("consumers/S/D.json", "D", ""),
+        ];
+        for (what, after) in [
+            ("C is removed", vec![before[0].clone(), before[2].clone()]),
+            (
+                "C filters s.a alone",
+                vec![before[0].clone(), consumer("consumers/S/C.json", "C", "s.a"), before[2].clone()],
+            ),
+        ] {
+            waited_for(&ground, &before).await;
+            assert_eq!(messages(&ground).await, 10, "{version}");
+            let options = Options { prune: true, ..Options::default() };
+            let desired = ground.desired(&after);
+            let (plan, _) = streamproof_provision::plan_for(&ground.js, &desired, &options).await.unwrap();
+            let loss = plan.changing().next().unwrap().loses;
+            let journals = ground.journals.path();
+            streamproof_provision::apply(&ground.js, &plan, &everything(), journals).await.unwrap();
+            // What nobody waits for any more is removed behind the answer, if at all.
+            let mut gone = 10 - messages(&ground).await;
+            for _ in 0..20 {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                gone = 10 - messages(&ground).await;
+            }
+            assert!(fits(loss, gone), "{version} {what}: {loss:?} was said, {gone} are gone");
+            let said = loss
+                .map_or("nothing".to_owned(), |loss| format!("{:?} {}", loss.messages_bound, loss.messages));
+            writeln!(table, "{version} {what}: {said} said, {gone} gone").unwrap();
+            ground.js.request("STREAM.DELETE.S", &Value::Null).await.unwrap();
+        }
+    }
+    insta::assert_snapshot!("interest", table);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bucket_that_keeps_less_says_what_goes() {
+    for version in LINES {
+        let ground = Ground::of(version.clone()).await;
+        let bucket = |history: u64| [("kv/K.json", json!({"bucket": "K", "history": history}))];
+        ground.settle(&bucket(5), &everything()).await;
+        ground.publish("$KV.K.a", 5).await;
+        ground.publish("$KV.K.b", 2).await;
+        let plan = ground.plan(&bucket(1)).await;
+        let step = plan.changing().next().unwrap();
+        let loss = step.loses.unwrap();
+        assert_eq!((loss.messages, loss.messages_bound), (5, Bound::Exact), "{version}");
+        assert!(step.needs.iter().any(|flag| flag == "--allow-data-loss"), "{version}");
+        let unarmed = streamproof_provision::Allow::default();
+        assert!(ground.bring(&bucket(1), &unarmed).await.is_err(), "{version}");
+        ground.settle(&bucket(1), &everything()).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_push_consumer_that_somebody_listens_to_is_moved_or_it_is_said_that_it_cannot_be() {
+    let mut table = String::new();
+    for version in LINES {
+        let ground = Ground::of(version.clone()).await;
+        let files = |to: &str| {
+            [
+                ("streams/S.json", json!({"name": "S", "subjects": ["s.*"]})),
+                (
+                    "consumers/S/C.json",
+                    json!({"durable_name": "C", "ack_policy": "explicit", "deliver_subject": to}),
+                ),
+            ]
+        };
+        ground.settle(&files("to.here"), &everything()).await;
+        let _listens = ground.js.client().subscribe("to.here").await.unwrap();
+        ground.js.client().flush().await.unwrap();
+        until("the server sees that somebody listens", async || {
+            let info = inspect::consumer(&ground.js, "S", "C").await.unwrap();
+            info.get("push_bound") == Some(&json!(true))
+        })
+        .await;
+        let plan = ground.plan(&files("to.there")).await;
+        let step = plan.changing().next().unwrap();
+        let body = json!({"stream_name": "S", "action": "update", "config": step.document.clone().unwrap()});
+        let theirs = match ground.js.request("CONSUMER.CREATE.S.C", &body).await {
+            Ok(_) => "taken".to_owned(),
+            Err(ProvisionError::Refused { err_code, description, .. }) => format!("{err_code} {description}"),
+            Err(error) => panic!("{error}"),
+        };
+        writeln!(table, "{version} listened to: {:?}; in place: {theirs}", step.action).unwrap();
+        if theirs != "taken" {
+            assert_eq!(
+                step.action,
+                Action::Replace,
+                "{version}: refused in place, and the plan did not say so"
+            );
+        }
+        ground.settle(&files("to.there"), &replacing(&["S/C"])).await;
+    }
+    insta::assert_snapshot!("listened", table);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_servers_take_and_do_not_do_is_said_or_done_another_way() {
     let mut table = String::new();

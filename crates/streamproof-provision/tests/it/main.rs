@@ -10,4 +10,5 @@ mod lines;
 mod random;
 mod replacement;
 mod rules;
+mod sent;
 mod steps;
