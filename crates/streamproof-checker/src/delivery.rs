@@ -122,7 +122,11 @@ impl World<'_> {
         } else {
             let durable =
                 if mark.flags & AGED != 0 || covered { "old enough to be durable" } else { "answered" };
-            self.consumer_violation(Invariant::C1, id.0, "redelivered", Some(seq), || {
+            let holder = &self.streams[usize::from(stream)];
+            let message = holder.slots.get(seq).message.checked_sub(1);
+            let alone = message.is_some_and(|number| holder.back_alone.contains(number));
+            let class = if alone { "redelivered, alone back" } else { "redelivered" };
+            self.consumer_violation(Invariant::C1, id.0, class, Some(seq), || {
                 format!(
                     "double ack {durable} before {}, delivered again {} ms after it began",
                     kind.name(),

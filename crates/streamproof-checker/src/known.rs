@@ -240,6 +240,32 @@ nats stream info J                              # 42 messages, from sequence 359
                 with `sync_interval: 2s` and some seconds of waiting: 42 on 2.15.1",
     },
     Defect {
+        name: "last-of-block-returns",
+        seen: "an acked message of a work queue is back after a crash, alone, and delivered again: the last that was left of its block",
+        shows: &[(Invariant::C9, "acked and still there, alone"), (Invariant::C1, "redelivered, alone back")],
+        faults: CRASHES,
+        retention: Some(Retention::WorkQueue),
+        first_seq: false,
+        versions: &[(Version::new(2, 14, 0), None)],
+        issue: "not reported yet; filestore.go:removeMsgFromBlock writes no tombstone for the last message of a block, and \
+                removeMsgBlock keeps the block's file where it holds tombstones of earlier blocks",
+        reproduction: r#"
+nats stream add J --subjects 'j.*' --retention work --max-bytes 100000 --defaults
+nats consumer add J W --pull --ack explicit --wait 3s --defaults
+nats pub j.x --count 400 "$(head -c 100 /dev/zero | tr '\0' x)"
+nats consumer next J W --no-ack                 # 1 stays for later
+nats consumer next J W --count 298
+nats consumer next J W --no-ack                 # 300 too
+nats consumer next J W --count 100              # up to 400
+sleep 4
+nats consumer next J W --no-ack                 # 1 again
+nats consumer next J W                          # 300 again, and its ack
+nats stream info J                              # 1 message
+kill -9, start
+nats stream info J                              # 2 messages: 300 is back"#,
+        tried: "2.14.0, 2.14.6, 2.15.1: 300 is back; 2.10.25, 2.11.11, 2.12.8: all of the first block are, 239 that had been acked",
+    },
+    Defect {
         name: "stream-lost-at-update",
         seen: "a stream whose configuration is being changed as the power goes is gone as a whole, with `sync_interval: always` too",
         shows: &[(Invariant::K1, "stream missing")],

@@ -314,9 +314,21 @@ impl World<'_> {
             }
         }
         if self.c9_must_be_gone(id, seq, sent.subject) {
-            let before = self.stream(id).gone_at_stop.contains(number);
-            let class =
-                if before { "acked and still there, gone at a stop" } else { "acked and still there" };
+            let stream = self.stream(id);
+            // The walk comes from above: there, what is present is live still; below, it is marked as present.
+            let (below, above) = (stream.slots.get(seq.saturating_sub(1)), stream.slots.get(seq + 1));
+            let alone = below.message != 0
+                && below.flags & PRESENT == 0
+                && above.message != 0
+                && above.flags & LIVE == 0;
+            let class = match (stream.gone_at_stop.contains(number), alone) {
+                (true, _) => "acked and still there, gone at a stop",
+                (false, true) => "acked and still there, alone",
+                (false, false) => "acked and still there",
+            };
+            if alone {
+                stream.back_alone.insert(number);
+            }
             self.message_violation(Invariant::C9, id.0, class, seq, number, || {
                 "all consumers that it was for have acked it, and got an answer".to_owned()
             });

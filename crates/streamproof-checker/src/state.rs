@@ -46,10 +46,14 @@ impl World<'_> {
         if info.messages > 0 && info.first_seq < known_first && info.last_seq >= known_first {
             self.stream(info.stream).known_first = info.first_seq;
             let number = self.stream(info.stream).slots.get(info.first_seq).message.checked_sub(1);
-            let evicted = number.is_some_and(|number| {
-                let subject = self.messages.get(number).subject;
-                self.may_have_been_evicted(info.stream, info.first_seq, subject)
-            });
+            let evicted = match number {
+                Some(number) => {
+                    let subject = self.messages.get(number).subject;
+                    self.may_have_been_evicted(info.stream, info.first_seq, subject)
+                }
+                // One of unknown outcome, which nobody has seen: where there are limits, one of them removed it.
+                None => self.stream(info.stream).rules.has_limits(),
+            };
             let at_stop = number.is_some_and(|number| self.stream(info.stream).gone_at_stop.contains(number));
             let class = match (evicted, at_stop) {
                 (true, _) => "first sequence fell, evicted",

@@ -48,6 +48,8 @@ pub(crate) struct Stream {
     /// Messages that were found gone since the last graceful restart, and those that were gone at one.
     pub(crate) gone: Vec<u32>,
     pub(crate) gone_at_stop: Set,
+    /// Acked messages that were found back while both their neighbours were gone.
+    pub(crate) back_alone: Set,
     /// Batches since the stream was last read back: the numbers of their messages.
     pub(crate) batches: Vec<Vec<u32>>,
     /// The promises under the fault that went on last.
@@ -97,6 +99,7 @@ impl Stream {
             seen: Set::default(),
             gone: Vec::new(),
             gone_at_stop: Set::default(),
+            back_alone: Set::default(),
             batches: Vec::new(),
             rows,
             last_of_subject: HashMap::new(),

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use simulator::{DAMAGES, Good, Random, Tally, damage};
 use streamproof_checker::{Context, check};
-use streamproof_model::op::{Event, FaultKind, Op, Ops, Reader, Stored};
+use streamproof_model::op::{Call, Event, FaultKind, Op, Ops, Reader, Stored};
 use streamproof_server::{PINNED, Scratch};
 use streamproof_trial::nemesis::Arsenal;
 use streamproof_trial::run::{Setup, run_case};
@@ -32,6 +32,9 @@ use streamproof_trial::workload::{Scale, case};
 const HISTORIES: u64 = 8;
 /// Seeds that are tried for them: one in which a known defect shows is no good history.
 const SEEDS_MAX: u64 = 60;
+
+/// Not every history has something for every kind: so many tries for each damage.
+const TRIES: u64 = 8;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut words = std::env::args().skip(1);
@@ -45,16 +48,21 @@ fn main() -> Result<(), Box<dyn Error>> {
         names.sort();
     }
     println!("{:<14} {:<20} {:>6} {:>6} {:>10}  survivors", "", "", "tried", "found", "by another");
-    let (mut all, mut missed) = (0, 0);
+    let mut listed = Vec::new();
+    let mut kinds: BTreeMap<usize, Tally> = BTreeMap::new();
     for name in names {
         let project = shipped::project(&configs.join(&name), &PINNED)?;
         let (targets, _) = targets(&project.desired);
         let histories = record(&targets)?;
         for (kind, (of_kind, _)) in DAMAGES.iter().enumerate() {
-            let tally = trial(&histories, kind, times);
+            let (tally, left) = trial(&histories, kind, times);
+            listed.extend(left.into_iter().map(|survivor| format!("{name}, {of_kind}: {survivor}")));
             let survivors = tally.survivors.len();
-            all += tally.tried;
-            missed += survivors;
+            let sum = kinds.entry(kind).or_default();
+            sum.tried += tally.tried;
+            sum.found += tally.found;
+            sum.by_another += tally.by_another;
+            sum.survivors.extend(&tally.survivors);
             println!(
                 "{name:<14} {of_kind:<20} {:>6} {:>6} {:>10}  {survivors} {:?}",
                 tally.tried,
@@ -64,7 +72,18 @@ fn main() -> Result<(), Box<dyn Error>> {
             );
         }
     }
-    println!("{all} damages, {missed} survivors");
+    for survivor in listed {
+        println!("survived: {survivor}");
+    }
+    for (kind, sum) in kinds {
+        let Tally { tried, found, by_another, survivors } = sum;
+        println!(
+            "{:<14} {:<20} {tried:>6} {found:>6} {by_another:>10}  {}",
+            "all",
+            DAMAGES[kind].0,
+            survivors.len()
+        );
+    }
     Ok(())
 }
 
@@ -122,27 +141,49 @@ fn gone(ops: &[Op]) -> Vec<(usize, Vec<Stored>)> {
     ends
 }
 
-fn trial(histories: &[Good], kind: usize, times: u32) -> Tally {
+/// What was damaged: the first operation that is another one; and of a stored message, how many publishes to its subject, or deletions,
+/// had no known outcome until then.
+fn damaged(good: &[Op], ops: &[Op]) -> String {
+    let Some(index) = good.iter().zip(ops).position(|(was, is)| was != is) else {
+        return "the end".to_owned();
+    };
+    let open = good[..index].iter().filter(|op| match (op, &good[index]) {
+        (Op::Call { call, outcome, .. }, Op::Event { event: Event::Stored(stored), .. }) => {
+            let on_it = match call {
+                Call::Publish(publish) => publish.subject == stored.subject,
+                call => matches!(call, Call::Delete { .. } | Call::Purge { .. }),
+            };
+            on_it && outcome.may_have_happened() && !outcome.happened()
+        }
+        _ => false,
+    });
+    let open = open.count();
+    let was = format!("{:?}", good[index]);
+    format!("{open} of unknown outcome; {}", was.chars().take(260).collect::<String>())
+}
+
+fn trial(histories: &[Good], kind: usize, times: u32) -> (Tally, Vec<String>) {
     let (name, expected) = DAMAGES[kind];
-    let mut tally = Tally::default();
+    let (mut tally, mut listed) = (Tally::default(), Vec::new());
     let mut seed = 0;
-    // A history without a consumer has no floor: it is given up after as many tries.
-    while tally.tried < times && seed < u64::from(times) * 2 {
+    // A history without a consumer has no floor, and in one where nothing may be deleted nothing can be brought back: given up.
+    while tally.tried < times && seed < u64::from(times) * TRIES {
         seed += 1;
         let history = &histories[(seed % histories.len() as u64) as usize];
         if name == "bring back" && history.gone.is_empty() {
             continue;
         }
         let Some(ops) = damage(history, name, &mut Random(seed)) else { continue };
-        let verdict = check(ops, &Context::default());
+        let verdict = check(ops.iter().cloned(), &Context::default());
         tally.tried += 1;
         if verdict.findings.iter().any(|finding| expected.contains(&finding.invariant)) {
             tally.found += 1;
         } else if verdict.findings.is_empty() {
             tally.survivors.push(seed);
+            listed.push(damaged(&history.ops, &ops));
         } else {
             tally.by_another += 1;
         }
     }
-    tally
+    (tally, listed)
 }

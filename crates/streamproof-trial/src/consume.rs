@@ -90,7 +90,7 @@ impl Site<'_> {
         // A bound on the rounds: a server that delivers the same again and again would keep a drain for ever.
         for _ in 0..200 {
             self.check_cancel()?;
-            let batch = self.take(consumer, BATCH, None)?;
+            let batch = self.take(consumer, self.at_once(consumer), None)?;
             if batch.is_empty() {
                 break;
             }
@@ -139,7 +139,7 @@ impl Site<'_> {
         while Instant::now() < until {
             self.check_cancel()?;
             // What is there is taken at once, so that acks are not held up by what is yet to come.
-            let mut batch = self.take(consumer, BATCH, None)?;
+            let mut batch = self.take(consumer, self.at_once(consumer), None)?;
             if batch.is_empty() {
                 let quiet = quiet_since.elapsed();
                 let done = seen && self.nothing_left(consumer)?;
@@ -169,6 +169,13 @@ impl Site<'_> {
             quiet_since = Instant::now();
         }
         Ok(seen)
+    }
+
+    /// As many as a consumer gives out before it wants acks: a pull for more is answered only when it expires.
+    fn at_once(&self, consumer: usize) -> u32 {
+        let most = self.target.consumers[consumer].config.get("max_ack_pending");
+        let most = most.and_then(serde_json::Value::as_u64).filter(|most| *most > 0);
+        most.map_or(BATCH, |most| BATCH.min(u32::try_from(most).unwrap_or(BATCH)))
     }
 
     /// Whether the server says that a consumer has nothing to deliver, and nothing that waits for an ack.

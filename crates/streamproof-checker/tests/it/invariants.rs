@@ -161,6 +161,15 @@ fn m7_what_a_limit_removed_does_not_come_back() {
         &two.replacen("stream S", r#"stream S {"max_msgs":2}"#, 1),
         &["M7 first sequence fell, evicted ×1"],
     );
+    // Of unknown outcome, and removed before anybody saw it.
+    let unseen =
+        "stream S\n pub S a 0.0 -> ?\n pub S a 0.1 -> 2\n info S quiet msgs=1 first=2 last=2\n fault kill
+        info S after msgs=2 first=1 last=2";
+    finds(unseen, &["M7 first sequence fell ×1"]);
+    finds(
+        &unseen.replacen("stream S", r#"stream S {"max_msgs_per_subject":1}"#, 1),
+        &["M7 first sequence fell, evicted ×1"],
+    );
 }
 
 #[test]
@@ -399,6 +408,28 @@ fn c9_work_queues_hold_what_is_unacked() {
     let plain = queue.replace("dack c 1 -> ok", "ack c 1");
     finds(&format!("{plain} read S after: 2=a:0.1 3=a:0.2"), &[]);
     finds(&format!("{plain} read S after: 1=a:0.0 2=a:0.1 3=a:0.2"), &[]);
+}
+
+#[test]
+fn c9_and_c1_a_message_that_is_back_alone_has_a_class_of_its_own() {
+    let queue = r#"stream S {"retention":"workqueue"}
+        consumer S c {"ack_policy":"explicit","durable_name":"c"}
+        pub S a 0.0 -> 1\n pub S a 0.1 -> 2\n pub S a 0.2 -> 3
+        deliver c 1 a 0.0\n deliver c 2 a 0.1\n deliver c 3 a 0.2
+        dack c 1 -> ok\n dack c 2 -> ok\n dack c 3 -> ok
+        fault kill\n"#
+        .replace("\\n", "\n");
+    finds(&format!("{queue} read S after:"), &[]);
+    finds(
+        &format!("{queue} read S after: 2=a:0.1\n deliver c 2 a 0.1 #4 x2"),
+        &["C1 redelivered, alone back ×1", "C9 acked and still there, alone ×1"],
+    );
+    // With a neighbour, or at the end of the stream, it is something else.
+    finds(&format!("{queue} read S after: 1=a:0.0 2=a:0.1"), &["C9 acked and still there ×2"]);
+    finds(
+        &format!("{queue} read S after: 3=a:0.2\n deliver c 3 a 0.2 #4 x2"),
+        &["C1 redelivered ×1", "C9 acked and still there ×1"],
+    );
 }
 
 /// What a push consumer had sent is read while its server goes down: the fault has begun, and the next life sends it again.

@@ -441,6 +441,7 @@ pub(crate) const DAMAGES: &[(&str, &[Invariant])] = &[
     ("drop tail", &[Invariant::M1, Invariant::M2]),
     ("last sequence falls", &[Invariant::M7]),
     ("floor falls", &[Invariant::C3]),
+    ("floor falls, crash", &[Invariant::C3]),
     ("change config", &[Invariant::K2]),
     // M11: a plainly acked message of a work queue may be there or not, so only the counts tell.
     (
@@ -511,19 +512,20 @@ pub(crate) fn damage(good: &Good, kind: &str, random: &mut Random) -> Option<Vec
             let Op::Event { event: Event::StreamInfo(info), .. } = &mut ops[index] else { return None };
             info.last_seq -= 1;
         }
-        "floor falls" => {
-            let index = pick(&positions(
-                &|event| matches!(event, Event::ConsumerInfo(info) if info.phase == Phase::After && info.floor_stream > 0),
-            ))?;
+        "floor falls" | "floor falls, crash" => {
+            let floors = floors(&ops, kind == "floor falls");
+            let (index, before) = *floors.get(random.below(floors.len() as u64) as usize)?;
             let Op::Event { event: Event::ConsumerInfo(info), .. } = &mut ops[index] else { return None };
-            info.floor_stream -= 1 + random.below(info.floor_stream);
+            info.floor_stream = random.below(before);
         }
         "change config" => {
             let index = pick(&positions(&|event| {
                 matches!(event, Event::Config { source: ConfigSource::After, .. })
             }))?;
             let Op::Event { event: Event::Config { json, .. }, .. } = &mut ops[index] else { return None };
-            *json = json.replacen('{', r#"{"description":"another","#, 1);
+            let mut config: serde_json::Value = serde_json::from_str(json).ok()?;
+            config["description"] = "another".into();
+            *json = config.to_string();
         }
         "bring back" => {
             let (end, gone) = &good.gone[random.below(good.gone.len() as u64) as usize];
@@ -534,6 +536,39 @@ pub(crate) fn damage(good: &Good, kind: &str, random: &mut Random) -> Option<Vec
         _ => return None,
     }
     Some(ops)
+}
+
+/// Where the state of a consumer that acks was taken after a graceful fault (or a crash), and an ack floor above 0 that it had before:
+/// right before, or half a second before the crash, for what is younger is not promised.
+fn floors(ops: &[Op], graceful: bool) -> Vec<(usize, u64)> {
+    let mut floors: BTreeMap<u16, Vec<(u64, u64)>> = BTreeMap::new();
+    let mut without_acks = Vec::new();
+    let (mut wanted, mut until) = (false, 0);
+    let mut found = Vec::new();
+    for (index, op) in ops.iter().enumerate() {
+        let Op::Event { at, event } = op else { continue };
+        match event {
+            Event::Config { consumer: Some(id), json, .. } if json.contains(r#""ack_policy":"none""#) => {
+                without_acks.push(id.0);
+            }
+            Event::FaultBegin { kind, .. } => {
+                wanted = kind.restarts() && kind.graceful() == graceful;
+                until = if graceful { *at } else { at.saturating_sub(500_000) };
+            }
+            Event::ConsumerInfo(info) if info.phase == Phase::Quiet => {
+                floors.entry(info.consumer.0).or_default().push((*at, info.floor_stream));
+            }
+            Event::ConsumerInfo(info) if info.phase == Phase::After && wanted => {
+                let before =
+                    floors.get(&info.consumer.0).into_iter().flatten().filter(|(at, _)| *at <= until);
+                let before = before.map(|(_, floor)| *floor).max().unwrap_or_default();
+                let acks = !without_acks.contains(&info.consumer.0);
+                found.extend((acks && before > 0).then_some((index, before)));
+            }
+            _ => {}
+        }
+    }
+    found
 }
 
 fn is_end(op: &Op) -> bool {
