@@ -51,6 +51,8 @@ pub(crate) struct Consumer {
     pub(crate) marks: Column<Mark>,
     /// Double acks that are younger than the window: (time of the answer, sequence).
     pub(crate) recent: VecDeque<(u64, u64)>,
+    /// When a double ack was last answered.
+    pub(crate) last_answer: u64,
     /// What was too young at a fault that does not promise it: its age then, and the fault.
     pub(crate) young: HashMap<u64, (u64, FaultKind)>,
     /// What is unsure.

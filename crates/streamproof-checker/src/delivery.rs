@@ -222,6 +222,7 @@ impl Consumer {
     /// Notes an answered double ack; those that have outlived the window become durable.
     fn double_acked(&mut self, done: u64, seq: u64) {
         self.recent.push_back((done, seq));
+        self.last_answer = self.last_answer.max(done);
         while let Some((at, seq)) = self.recent.front().copied()
             && at + ACK_WINDOW_US <= done
         {

@@ -324,6 +324,15 @@ fn c3_the_floor_holds_and_c4_is_not_ahead() {
     consumed("wait 600ms\n fault kill\n cinfo c after delivered=2 floor=1", &[]);
     consumed("wait 600ms\n fault kill\n cinfo c after delivered=2 floor=0", &["C3 below what was acked ×1"]);
     consumed("fault kill\n cinfo c after delivered=2 floor=0", &[]);
+    // As low before the fault, after the last answer: it lags while the server runs, and the fault took nothing from it.
+    consumed(
+        "cinfo c quiet delivered=2 floor=0\n wait 600ms\n fault kill\n cinfo c after delivered=2 floor=0",
+        &[],
+    );
+    consumed(
+        "cinfo c quiet delivered=2 floor=0\n dack c 1 -> ok\n wait 600ms\n fault kill\n cinfo c after delivered=2 floor=0",
+        &["C3 below what was acked ×1"],
+    );
     // Sure after a disconnect, and lost with a kill right after.
     consumed(
         "fault disconnect\n cinfo c after delivered=2 floor=1\n fault kill\n cinfo c after delivered=0 floor=0",
