@@ -167,7 +167,7 @@ pub(crate) fn start(node: &Node, start: &Start, keep: Keep) -> Result<Running, S
     let made = loop {
         let (image, id) = match &start.image {
             Some(official) => (official.reference.clone(), official.id.as_str()),
-            None => (image::built(&start.binary)?, ""),
+            None => (image::name(&start.binary), ""),
         };
         let words = words(node, start, &image, keep);
         let spec = spec(&words, id, &start.config_file)?;
@@ -179,6 +179,10 @@ pub(crate) fn start(node: &Node, start: &Start, keep: Keep) -> Result<Running, S
                 old = None;
             }
             None => {}
+        }
+        // A container that is there has its image; only a new one needs it looked for.
+        if start.image.is_none() {
+            image::build(&start.binary)?;
         }
         make_network(node.project())?;
         let mut create =

@@ -146,11 +146,16 @@ pub fn official(version: &Version, sources: &Sources, afresh: bool) -> Result<Of
     }
 }
 
-/// The image that was built around a nats-server; built now, unless it is here.
-pub(crate) fn built(binary: &Binary) -> Result<String, ServerError> {
-    let tag = format!("{NAME}:{}-{}", binary.version, &binary.sha256[..12]);
+/// The name of the image around a nats-server.
+pub(crate) fn name(binary: &Binary) -> String {
+    format!("{NAME}:{}-{}", binary.version, &binary.sha256[..12])
+}
+
+/// Builds the image around a nats-server, unless it is here.
+pub(crate) fn build(binary: &Binary) -> Result<(), ServerError> {
+    let tag = name(binary);
     if Tool::new("docker").args(["image", "inspect", &tag]).bound(QUICK_BOUND).run().is_ok() {
-        return Ok(tag);
+        return Ok(());
     }
     let folder = tempfile::tempdir().doing("write in", Path::new("the folder for temporary files"))?;
     let program = folder.path().join("nats-server");
@@ -162,8 +167,7 @@ pub(crate) fn built(binary: &Binary) -> Result<String, ServerError> {
     );
     std::fs::write(&recipe, text).doing("write", &recipe)?;
     let folder = folder.path().to_string_lossy().into_owned();
-    docker(["build", "--quiet", "--tag", &tag, &folder])?;
-    Ok(tag)
+    docker(["build", "--quiet", "--tag", &tag, &folder]).map(drop)
 }
 
 /// The images that streamproof built and that no container uses.

@@ -28,10 +28,10 @@ impl Space {
         (made && up.status.success()).then_some(space)
     }
 
-    /// A command in it, which takes the place of `ip`.
+    /// A command in it. Not by `ip netns exec`, which hides the control groups that dockerd needs.
     fn command(&self, program: &str) -> Command {
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.0, program]);
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net=/run/netns/{}", self.0)).arg(program);
         command
     }
 }
@@ -112,6 +112,8 @@ impl Drop for Dockerd {
         // In good order: it then takes its containers and mounts with it.
         _ = Command::new("kill").arg(self.process.id().to_string()).output();
         _ = self.process.wait();
+        // One that was killed leaves its folder mounted onto itself.
+        _ = Command::new("umount").args(["--lazy", "--quiet"]).arg(self.dir.path().join("data")).output();
     }
 }
 
@@ -121,6 +123,8 @@ fn an_engine_that_is_killed_leaves_nothing_half_done_and_loses_nothing() {
         return;
     }
     let Some(mut engine) = Dockerd::start() else {
+        let required = std::env::var("STREAMPROOF_REQUIRE").is_ok_and(|list| list.contains("docker"));
+        assert!(!required, "a Docker engine is required, and a second dockerd may not run here");
         print_skip("a second dockerd may not run here");
         return;
     };
