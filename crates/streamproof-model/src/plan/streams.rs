@@ -72,7 +72,7 @@ impl Maker<'_> {
         let document = merged(&seen.config, document, &|key| stream_field(key).is_some());
         if step.action == Action::Replace {
             self.replace_stream(&mut step, seen, &live, &full);
-            step.blocked = sealed(&full);
+            step.blocked = sealed(&full).or_else(|| self.sourced(&step, seen, &live));
             // A mark of ownership is ours to give to what we make.
             step.document = Some(with_mark(&document, &[(MARK_KEY, MARK_VALUE)]));
         } else {
@@ -138,6 +138,16 @@ impl Maker<'_> {
             }
             (step.action, step.effect) = (Action::Replace, Effect::Replace);
         }
+    }
+
+    /// What a stream took from its sources cannot be published again: from 2.15 on the server refuses the header that says where a
+    /// message is from (10227, `processJetStreamMsg`), and without it the sources would begin anew.
+    fn sourced(&self, step: &Step, seen: &StreamSeen, live: &Document) -> Option<String> {
+        let sources = live.get("sources").and_then(Value::as_array).is_some_and(|list| !list.is_empty());
+        let refused = self.facts.version.has(Release(2, 15, 0));
+        (sources && refused && seen.messages > 0 && step.restore == Some(Restore::Copy)).then(|| {
+            "this server does not take back what a stream has from its sources; make a new stream under another name".into()
+        })
     }
 
     /// What goes, what comes back and what is made again when a stream is replaced.

@@ -189,6 +189,23 @@ fn what_is_pruned_goes_before_its_stream_is_replaced_and_is_not_carried_over() {
 }
 
 #[test]
+fn a_stream_with_messages_of_its_sources_is_not_replaced_by_a_copy() {
+    for (messages, blocked) in [(0, false), (3, true)] {
+        let live = json!({"config": {"name": "S", "sources": [{"name": "O"}], "storage": "file"},
+            "state": {"messages": messages, "last_seq": messages}});
+        let origin = json!({"config": {"name": "O", "subjects": ["o"]}, "state": {"messages": 3}});
+        let files = [
+            ("streams/O.json", json!({"name": "O", "subjects": ["o"]})),
+            ("streams/S.json", json!({"name": "S", "sources": [{"name": "O"}], "storage": "memory"})),
+        ];
+        let plan = made(&files, &[live, origin], &[]);
+        let step = plan.changing().next().unwrap();
+        assert_eq!((step.name.as_str(), step.action), ("S", Action::Replace));
+        assert_eq!(step.blocked.is_some(), blocked, "{step:?}");
+    }
+}
+
+#[test]
 fn a_filter_that_takes_less_of_a_stream_of_interest_says_what_goes_and_a_wider_one_nothing() {
     let live = orders(json!({"name": "ORDERS", "subjects": ["orders.>"], "retention": "interest"}));
     for (from, to, loses) in [

@@ -12,3 +12,4 @@ mod replacement;
 mod rules;
 mod sent;
 mod steps;
+mod world;

@@ -1,117 +1,148 @@
-//! Random legal configurations: applied, the plan is empty; exported, the plan is empty.
+//! Random legal projects, each brought in on top of the one before: applied, the plan is empty; exported, the plan is empty; and the
+//! server shows what normalising said.
+//!
+//! `STREAMPROOF_ROUNDS=1000 STREAMPROOF_SEED=7 cargo test -p streamproof-provision random` is a longer run; a round that fails says
+//! the seed with which it is run again alone.
 
-use crate::ground::{Ground, LINES, from_export, pending, replacing, unlike_the_server};
-use proptest::prelude::*;
-use proptest::strategy::ValueTree as _;
-use proptest::test_runner::{Config, RngSeed, TestRunner};
-use serde_json::{Map, Value, json};
-use streamproof_model::fields::{consumer_field, stream_field};
+use std::path::PathBuf;
+
+use crate::ground::{Ground, LINES, from_export, pending, replacing, unlike_the_server, until};
+use crate::world::{Dice, Files, world};
+use serde_json::{Map, Value};
 use streamproof_model::plan::{Options, plan};
+use streamproof_model::project::{self, Project};
 use streamproof_model::version::Version;
-use streamproof_provision::{export, observe};
+use streamproof_provision::{Allow, ProvisionError, bring, export, observe};
 
-const SECOND: u64 = 1_000_000_000;
+/// So many projects a line: enough that most kinds of changes meet, few enough for a slow machine.
+const ROUNDS: u64 = 12;
 
-fn one_of(field: &'static str, values: &[Value]) -> BoxedStrategy<Option<(&'static str, Value)>> {
-    let values = values.to_vec();
-    prop_oneof![2 => Just(None), 1 => proptest::sample::select(values).prop_map(move |v| Some((field, v)))]
-        .boxed()
+/// What a longer run is asked for by.
+fn asked(name: &str, otherwise: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
 }
 
-fn stream() -> impl Strategy<Value = Map<String, Value>> {
-    vec![
-        one_of("description", &[json!("d"), json!("")]),
-        one_of("retention", &[json!("limits"), json!("interest"), json!("workqueue")]),
-        one_of("max_consumers", &[json!(-1), json!(0), json!(7)]),
-        one_of("max_msgs", &[json!(-1), json!(0), json!(1000)]),
-        one_of("max_bytes", &[json!(-1), json!(1_000_000)]),
-        one_of("max_age", &[json!(0), json!(60 * SECOND), json!("36h")]),
-        one_of("max_msgs_per_subject", &[json!(-1), json!(5)]),
-        one_of("max_msg_size", &[json!(-1), json!(1024)]),
-        one_of("discard", &[json!("old"), json!("new")]),
-        one_of("storage", &[json!("file"), json!("memory")]),
-        one_of("no_ack", &[json!(true), json!(false)]),
-        one_of("duplicate_window", &[json!(0), json!(SECOND)]),
-        one_of("compression", &[json!("none"), json!("s2")]),
-        one_of("allow_direct", &[json!(true), json!(false)]),
-        one_of("deny_delete", &[json!(true), json!(false)]),
-        one_of("allow_rollup_hdrs", &[json!(true), json!(false)]),
-        one_of("consumer_limits", &[json!({}), json!({"max_ack_pending": 77})]),
-        one_of("metadata", &[json!({}), json!({"k": "v"})]),
-        one_of("republish", &[json!({"src": "S.x", "dest": "r.x"})]),
-        one_of("subject_transform", &[json!({"src": "S.x", "dest": "S.y"})]),
-        one_of("first_seq", &[json!(0), json!(100)]),
-        one_of("allow_msg_ttl", &[json!(true), json!(false)]),
-        one_of("allow_atomic", &[json!(true), json!(false)]),
-        one_of("allow_batched", &[json!(true), json!(false)]),
-    ]
-    .prop_map(|fields| fields.into_iter().flatten().map(|(k, v)| (k.to_owned(), v)).collect())
+fn is_legal(files: &Files, version: &Version) -> bool {
+    let files = files.iter().map(|(path, value)| (PathBuf::from(path), value.to_string()));
+    let options = project::Options { root: "nats-config".into(), version: version.clone() };
+    Project::load(files, &options).is_ok()
 }
 
-fn consumer() -> impl Strategy<Value = Map<String, Value>> {
-    vec![
-        one_of("description", &[json!("c")]),
-        one_of("ack_wait", &[json!(SECOND), json!("2s")]),
-        one_of("max_deliver", &[json!(-1), json!(10)]),
-        one_of("backoff", &[json!([SECOND, 2 * SECOND])]),
-        one_of("sample_freq", &[json!("50"), json!("100%")]),
-        one_of("max_waiting", &[json!(100)]),
-        one_of("max_ack_pending", &[json!(50), json!(0)]),
-        one_of("headers_only", &[json!(true), json!(false)]),
-        one_of("max_batch", &[json!(0), json!(10)]),
-        one_of("max_expires", &[json!(5 * SECOND)]),
-        one_of("inactive_threshold", &[json!(3600 * SECOND)]),
-        one_of("filter_subject", &[json!("S.a")]),
-        one_of("metadata", &[json!({"k": "v"})]),
-        one_of("mem_storage", &[json!(true), json!(false)]),
-    ]
-    .prop_map(|fields| fields.into_iter().flatten().map(|(k, v)| (k.to_owned(), v)).collect())
-}
-
-fn documents(runner: &mut TestRunner, version: &Version) -> [(&'static str, Value); 2] {
-    let mut s = stream().new_tree(runner).unwrap().current();
-    let mut c = consumer().new_tree(runner).unwrap().current();
-    s.retain(|key, _| stream_field(key).is_none_or(|f| f.exists(version)));
-    c.retain(|key, _| consumer_field(key).is_none_or(|f| f.exists(version)));
-    s.insert("name".into(), "S".into());
-    s.insert("subjects".into(), json!(["S.*"]));
-    c.insert("durable_name".into(), "C".into());
-    c.insert("ack_policy".into(), "explicit".into());
-    if c.contains_key("backoff") {
-        c.insert("max_deliver".into(), json!(10));
-        c.remove("ack_wait");
+/// Some messages in every stream that takes them, so that there is something to keep.
+async fn fill(ground: &Ground, files: &Files) {
+    let client = ground.js.client();
+    for (path, _) in files.iter().filter(|(path, _)| path.starts_with("streams/")) {
+        let name = path.trim_start_matches("streams/").trim_end_matches(".json");
+        for subject in [format!("{name}.a"), format!("{name}.x.y")] {
+            client.publish(subject, "x".into()).await.unwrap();
+        }
     }
-    [("streams/S.json", Value::Object(s)), ("consumers/S/C.json", Value::Object(c))]
+    client.flush().await.unwrap();
+    // Nobody acks them, and copies take them later: a plan of the next round must not be overtaken by them.
+    let (mut before, mut same) = (0, 0);
+    until("no more messages arrive", async || {
+        let streams = ground.js.request("STREAM.LIST", &Value::Null).await.unwrap();
+        let streams = streams["streams"].as_array().cloned().unwrap_or_default();
+        let now: u64 = streams.iter().filter_map(|info| info["state"]["messages"].as_u64()).sum();
+        same = if now == before { same + 1 } else { 0 };
+        before = now;
+        same >= 5
+    })
+    .await;
 }
 
-/// So many pairs of configurations a line: enough that every pair of fields meets, few enough for a slow machine.
-const ROUNDS: usize = 12;
+async fn clear(ground: &Ground) {
+    let names = ground.js.request("STREAM.NAMES", &Value::Null).await.unwrap();
+    for name in names["streams"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        ground.js.request(&format!("STREAM.DELETE.{name}"), &Value::Null).await.unwrap();
+    }
+}
+
+/// What came of a project.
+#[derive(PartialEq, Eq, Clone, Copy)]
+enum Came {
+    Illegal,
+    InPlace,
+    /// What is there cannot become it, and the plan says so: made from nothing.
+    Anew,
+}
+
+async fn round(ground: &Ground, seed: u64) -> Came {
+    let version = &ground.version;
+    let files = world(&mut Dice(seed), version);
+    if !is_legal(&files, version) {
+        return Came::Illegal;
+    }
+    let about = || {
+        let files: Vec<String> = files.iter().map(|(path, value)| format!("\n    {path} {value}")).collect();
+        format!("{version}, STREAMPROOF_SEED={seed} STREAMPROOF_ROUNDS=1:{}", files.concat())
+    };
+    let borrowed: Vec<(&str, Value)> =
+        files.iter().map(|(path, value)| (path.as_str(), value.clone())).collect();
+    let desired = ground.desired(&borrowed);
+    let names = files.iter().map(|(path, _)| {
+        let path = path.trim_end_matches(".json");
+        path.split_once('/').map_or(path, |(_, name)| name).to_owned()
+    });
+    let allow = Allow { replace: names.collect(), ..replacing(&[]) };
+    let options = Options { prune: true, ..Options::default() };
+    let bring = || bring(&ground.js, &desired, &options, &allow, ground.journals.path());
+    let mut came = Came::InPlace;
+    let mut first = bring().await;
+    // A copy that got its first message just now.
+    if matches!(&first, Err(ProvisionError::PlanStale { name }) if name == "M" || name == "S") {
+        first = bring().await;
+    }
+    let brought = match first {
+        Err(ProvisionError::Impossible { .. }) => {
+            came = Came::Anew;
+            clear(ground).await;
+            bring().await
+        }
+        other => other,
+    };
+    let brought = brought.unwrap_or_else(|error| panic!("{}\n{error}", about()));
+    assert_eq!(brought.after.pending, 0, "{}\n{:#?}", about(), pending(&brought.after));
+    // What a server that stands alone cannot have it is not sent.
+    let alone = |(_, file): &(String, Value)| {
+        file.get("num_replicas").and_then(Value::as_u64).is_none_or(|replicas| replicas <= 1)
+            && file.get("placement").is_none_or(|placement| *placement == Value::Object(Map::new()))
+    };
+    if files.iter().all(alone) {
+        let unlike = unlike_the_server(ground, &desired).await;
+        assert!(unlike.is_empty(), "{}\n{unlike:#?}", about());
+    }
+    let observed = observe(&ground.js).await.unwrap();
+    for full in [false, true] {
+        let again = plan(&from_export(version, &export(&observed, full)), &observed, &Options::default());
+        assert_eq!(again.pending, 0, "{}\nfull={full}: {:#?}", about(), pending(&again));
+    }
+    fill(ground, &files).await;
+    came
+}
+
+#[expect(clippy::print_stdout, reason = "a long run says how far it came")]
+fn say(text: &str) {
+    println!("{text}");
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn random_configurations_settle_and_are_exported() {
-    let config =
-        Config { rng_seed: RngSeed::Fixed(20_260_821), failure_persistence: None, ..Config::default() };
-    let mut runner = TestRunner::new(config);
+async fn random_projects_settle_and_are_exported() {
+    let (rounds, seed) = (asked("STREAMPROOF_ROUNDS", ROUNDS), asked("STREAMPROOF_SEED", 20_260_821));
     for version in LINES {
         let ground = Ground::of(version.clone()).await;
-        for _ in 0..ROUNDS {
-            let files = documents(&mut runner, &version);
-            let valid = |files: &[(&'static str, Value)]| {
-                let files = files.iter().map(|(p, v)| (std::path::PathBuf::from(*p), v.to_string()));
-                let options =
-                    streamproof_model::project::Options { root: "".into(), version: version.clone() };
-                streamproof_model::project::Project::load(files, &options).is_ok()
-            };
-            if !valid(&files) {
-                continue;
-            }
-            ground.settle(&files, &replacing(&["S", "S/C"])).await;
-            let unlike = unlike_the_server(&ground, &ground.desired(&files)).await;
-            assert!(unlike.is_empty(), "{version} {files:?}: {unlike:#?}");
-            let observed = observe(&ground.js).await.unwrap();
-            let desired = from_export(&version, &export(&observed, false));
-            let again = plan(&desired, &observed, &Options::default());
-            assert_eq!(again.pending, 0, "{version} {files:?}: {:?}", pending(&again));
+        let mut came = Vec::new();
+        for index in 0..rounds {
+            came.push(round(&ground, seed + index).await);
         }
+        let count = |what: Came| came.iter().filter(|came| **came == what).count();
+        say(&format!(
+            "{version}: {} projects on top of the one before, {} from nothing, {} illegal",
+            count(Came::InPlace),
+            count(Came::Anew),
+            count(Came::Illegal)
+        ));
+        // With one round alone that may be what is looked at.
+        assert!(rounds < ROUNDS || count(Came::InPlace) * 4 > came.len(), "hardly any was legal");
     }
 }
