@@ -1,6 +1,6 @@
 //! Damages recorded histories of real servers, over every configuration in `configs/`, and says what of it is found.
 //!
-//! `cargo run --release -p streamproof-trial --example mutations [-- TIMES [NAME…]]`: so often for each kind of damage and each
+//! `cargo run --release -p streamproof-trial --example damage [-- TIMES [NAME…]]`: so often for each kind of damage and each
 //! configuration. The damages, and the invariants that must find them, are those of the checker's own tests.
 
 #![expect(clippy::print_stdout, reason = "an example prints its answer")]
@@ -93,7 +93,7 @@ fn record(targets: &[Target]) -> Result<Vec<Good>, Box<dyn Error>> {
     let path = folder.path().join("history");
     let faults = [FaultKind::Stop, FaultKind::Kill, FaultKind::IndexLost];
     let cancel = AtomicBool::new(false);
-    let setup = Setup { targets, notes: &[], login: Login::default(), run_id: "mutations", cancel: &cancel };
+    let setup = Setup { targets, notes: &[], login: Login::default(), run_id: "damage", cancel: &cancel };
     let mut histories = Vec::new();
     for seed in 0..SEEDS_MAX {
         if histories.len() as u64 >= HISTORIES {
