@@ -72,7 +72,8 @@ impl Maker<'_> {
         let document = merged(&seen.config, document, &|key| stream_field(key).is_some());
         if step.action == Action::Replace {
             self.replace_stream(&mut step, seen, &live, &full);
-            step.blocked = sealed(&full).or_else(|| self.sourced(&step, seen, &live));
+            let blocked = step.blocked.take().or_else(|| sealed(&full));
+            step.blocked = blocked.or_else(|| self.sourced(&step, seen, &live));
             // A mark of ownership is ours to give to what we make.
             step.document = Some(with_mark(&document, &[(MARK_KEY, MARK_VALUE)]));
         } else {
@@ -110,14 +111,27 @@ impl Maker<'_> {
     }
 
     /// Before 2.14.3 a limit for consumers that is not there counts as 0 in an update, and any consumer exceeds that
-    /// (nats-server `updateWithAdvisory`, error 10069): such limits cannot be lifted where they are.
+    /// (nats-server `updateWithAdvisory`, error 10069): such limits cannot be lifted where they are. The consumers by which other
+    /// streams take from this one count too, though no listing shows them; a shorter limit than theirs would end that for good.
     pub(super) fn stuck_limits(&self, step: &mut Step, full: &Document) {
-        if self.facts.version.has(Release(2, 14, 3)) {
-            return;
-        }
         let number = |doc: &Document, key: &str| doc.get(key).and_then(Value::as_i64).unwrap_or(0);
         let none = Document::new();
         let limits = full.get("consumer_limits").and_then(Value::as_object).unwrap_or(&none);
+        let taker = self.observed.streams.iter().find(|other| takes_from(&other.config, &step.stream));
+        let inactive_ns = number(limits, "inactive_threshold");
+        if let Some(taker) = taker
+            && step.changes.iter().any(|change| change.path.starts_with("consumer_limits"))
+            && (1..TAKERS_INACTIVE_NS).contains(&inactive_ns)
+        {
+            step.blocked = Some(format!(
+                "{} takes from it by a consumer whose inactive_threshold is 10s, and the server refuses a lower limit \
+                 (10069); set consumer_limits.inactive_threshold to 10s or more",
+                taker.name
+            ));
+        }
+        if self.facts.version.has(Release(2, 14, 3)) {
+            return;
+        }
         let exceeds = |config: &Document| {
             ["max_ack_pending", "inactive_threshold"]
                 .iter()
@@ -128,6 +142,7 @@ impl Maker<'_> {
             let later = wanted.map(|wanted| self.normal_consumer(&wanted.config, &wanted.stream));
             exceeds(&consumer.config) && later.is_none_or(|later| exceeds(&later))
         });
+        let stuck = stuck || (taker.is_some() && inactive_ns == 0);
         let mut limits = step.changes.iter_mut().filter(|c| c.path.starts_with("consumer_limits")).peekable();
         if stuck && limits.peek().is_some() {
             for change in limits {
@@ -274,4 +289,18 @@ fn released_subjects(changes: &[Change]) -> Vec<String> {
     let kept = list(&change.to);
     let covered = |subject: &String| kept.iter().any(|k| k == subject || collide(k, subject));
     list(&change.from).into_iter().filter(|s| !covered(s)).collect()
+}
+
+/// The inactive_threshold of the consumer by which a server takes from a mirror's or a source's origin (nats-server stream.go:
+/// sourceHealthCheckInterval).
+const TAKERS_INACTIVE_NS: i64 = 10_000_000_000;
+
+/// Whether a stream is a mirror of another of its account, or has it as a source.
+fn takes_from(config: &Document, origin: &str) -> bool {
+    let sources = config.get("sources").and_then(Value::as_array).into_iter().flatten();
+    let of_here = |from: &Value| {
+        from.get("name").and_then(Value::as_str) == Some(origin)
+            && from.get("external").is_none_or(Value::is_null)
+    };
+    config.get("mirror").into_iter().chain(sources).any(of_here)
 }

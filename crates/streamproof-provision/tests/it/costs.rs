@@ -344,3 +344,27 @@ async fn a_sealed_stream_is_exported_none_is_made_sealed_and_unsealing_is_a_repl
         ground.publish("s", 1).await;
     }
 }
+
+/// No listing shows the consumer by which a stream takes from another, and its inactive_threshold is 10 s.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn limits_count_the_consumers_by_which_others_take_from_a_stream() {
+    for version in LINES {
+        let ground = Ground::of(version.clone()).await;
+        let files = |limits: Value| {
+            let origin = json!({"name": "O", "subjects": ["o"], "consumer_limits": limits});
+            [("streams/O.json", origin), ("streams/S.json", json!({"name": "S", "sources": [{"name": "O"}]}))]
+        };
+        let hour = json!({"inactive_threshold": 3_600_000_000_000_u64});
+        ground.settle(&files(hour), &everything()).await;
+        ground.publish("o", 1).await;
+        until("S takes from O", async || messages(&ground).await == 1).await;
+        let shorter = ground.plan(&files(json!({"inactive_threshold": 5_000_000_000_u64}))).await;
+        let step = shorter.steps.iter().find(|step| step.name == "O").unwrap();
+        let why = step.blocked.as_deref().unwrap_or_default();
+        assert!(why.contains("S takes from it"), "{version}: {step:#?}");
+        // None at all is in place only since 2.14.3; and ten seconds are enough.
+        ground.settle(&files(json!({})), &replacing(&["O"])).await;
+        let enough = json!({"inactive_threshold": 10_000_000_000_u64});
+        ground.settle(&files(enough), &replacing(&[])).await;
+    }
+}
