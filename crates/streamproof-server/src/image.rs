@@ -125,25 +125,20 @@ pub fn official(version: &Version, sources: &Sources, afresh: bool) -> Result<Of
         }
         Err(error) => return Err(refuse(said_last(&error), false)),
     };
-    let said = match note.looked.take().filter(|looked| looked.id == there.id) {
-        Some(looked) => {
-            note.looked = Some(looked.clone());
-            looked.said
-        }
-        None => {
-            let said = ask(&there.id);
-            note.looked = Some(Looked { id: there.id.clone(), said: said.clone() });
+    let version_in_it = match &note.looked {
+        Some(looked) if looked.id == there.id => looked.version.clone(),
+        _ => {
+            // What went wrong with Docker now need not go wrong the next time: only an answer is kept.
+            let found = ask(&there.id).map_err(|reason| refuse(reason, false))?;
+            note.looked = Some(Looked { id: there.id.clone(), version: found.clone() });
             note.write();
-            said
+            found
         }
     };
-    match said.parse::<Version>() {
-        Ok(is) if is == *version => {
-            Ok(Official { reference, id: there.id, digest: there.digest, pinned: pin.is_some() })
-        }
-        Ok(is) => Err(refuse(format!("the nats-server in it is {is}, not {version}"), false)),
-        Err(_) => Err(refuse(said, false)),
+    if version_in_it != *version {
+        return Err(refuse(format!("the nats-server in it is {version_in_it}, not {version}"), false));
     }
+    Ok(Official { reference, id: there.id, digest: there.digest, pinned: pin.is_some() })
 }
 
 /// The name of the image around a nats-server.
@@ -251,17 +246,14 @@ fn pull(reference: &str, sources: &Sources, afresh: bool, note: &mut Note) -> Re
     note.failed.as_ref().map_or(Ok(()), |failed| Err((failed.reason.clone(), false)))
 }
 
-/// What the nats-server in an image says it is: its version, or else what went wrong.
-fn ask(id: &str) -> String {
+/// The version that the nats-server in an image says it is, or what went wrong.
+fn ask(id: &str) -> Result<Version, String> {
     let asked = Tool::new("docker")
         .args(["run", "--rm", "--pull", "never", "--network", "none", id, "--version"])
         .bound(QUICK_BOUND)
         .apart()
         .run();
-    match asked {
-        Ok(said) => version_said(&said.text()).map_or_else(|what| what, |version| version.to_string()),
-        Err(error) => said_last(&error),
-    }
+    version_said(&asked.map_err(|error| said_last(&error))?.text())
 }
 
 /// Docker's last line has the reason; before it comes what it was doing.
@@ -276,8 +268,9 @@ fn said_last(error: &ToolError) -> String {
 /// nats-servers; where it is lost it is found out again.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Note {
+    /// Where it is kept; nowhere, where there is no folder for nats-servers.
     #[serde(skip)]
-    path: PathBuf,
+    path: Option<PathBuf>,
     failed: Option<Failed>,
     looked: Option<Looked>,
 }
@@ -290,29 +283,30 @@ struct Failed {
 }
 
 /// What the nats-server in an image said of itself.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Looked {
     id: String,
-    said: String,
+    version: Version,
 }
 
 impl Note {
     fn of(reference: &str, sources: &Sources) -> Note {
         let plain = |c: char| if c.is_ascii_alphanumeric() || c == '.' { c } else { '_' };
         let name: String = reference.chars().map(plain).collect();
-        let cache = sources.caches.last().cloned().unwrap_or_else(std::env::temp_dir);
-        let path = cache.join("images").join(format!("{name}.json"));
-        let note = std::fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok());
+        let path = sources.caches.last().map(|cache| cache.join("images").join(format!("{name}.json")));
+        let text = path.as_ref().and_then(|path| std::fs::read(path).ok());
+        let note: Option<Note> = text.and_then(|text| serde_json::from_slice(&text).ok());
         Note { path, ..note.unwrap_or_default() }
     }
 
     /// What cannot be written is asked again the next time.
     fn write(&self) {
+        let Some(path) = &self.path else { return };
         let written = || -> Result<(), disk::DiskError> {
-            let folder = self.path.parent().unwrap_or(Path::new("."));
+            let folder = path.parent().unwrap_or(Path::new("."));
             std::fs::create_dir_all(folder).doing("create", folder)?;
             let text = serde_json::to_vec_pretty(self).map_err(std::io::Error::other);
-            disk::write_whole(&self.path, &text.doing("write", &self.path)?)
+            disk::write_whole(path, &text.doing("write", path)?)
         };
         if let Err(error) = written() {
             tracing::debug!(%error, "what is known of the image is not kept");

@@ -186,6 +186,19 @@ impl User<'_> {
     }
 }
 
+/// A search path on which `docker` is the real one, but for what this line of shell does first. It is there as long as the folder.
+fn docker_but(first: &str) -> (tempfile::TempDir, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let script = folder.path().join("docker");
+    let path = std::env::var("PATH").unwrap();
+    let real = std::env::split_paths(&path).map(|folder| folder.join("docker")).find(|path| path.is_file());
+    let text = format!("#!/bin/sh\n{first}\nexec {} \"$@\"\n", real.unwrap().display());
+    std::fs::write(&script, text).unwrap();
+    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let path = format!("{}:{path}", folder.path().display());
+    (folder, path)
+}
+
 fn older() -> Version {
     Version::new(2, 12, 1)
 }
@@ -281,6 +294,25 @@ fn an_image_with_another_server_or_another_digest_is_not_used() {
 }
 
 #[test]
+fn an_image_that_could_not_be_looked_into_is_looked_into_the_next_time() {
+    if !docker_answers() {
+        return;
+    }
+    let registry = Registry::new(&PINNED, Mood::Fine);
+    let user = User::of(&registry);
+    let (_folder, path) = docker_but("case \"$*\" in *--version) echo no memory >&2; exit 125;; esac");
+    let up = user.command(&["up", "--port", "auto"]).env("PATH", &path).output().unwrap();
+    let said = String::from_utf8_lossy(&up.stderr).into_owned();
+    assert!(
+        up.status.success() && said.contains(&format!("{}:{PINNED}: no memory", registry.repository)),
+        "{said}"
+    );
+    user.down();
+    let (image, said) = user.up(&[]);
+    assert_eq!(image, format!("{}:{PINNED}", registry.repository), "{said}");
+}
+
+#[test]
 fn a_container_that_a_killed_fetch_has_left_is_removed_by_the_next_one_and_by_clean() {
     if !docker_answers() {
         return;
@@ -293,17 +325,7 @@ fn a_container_that_a_killed_fetch_has_left_is_removed_by_the_next_one_and_by_cl
         docker(&["ps", "--all", "--quiet", "--filter", &of]).lines().count()
     };
     // A fetch whose `docker cp` never ends: it can be killed right between making the container and removing it.
-    let stuck = tempfile::tempdir().unwrap();
-    let script = stuck.path().join("docker");
-    let real = std::env::split_paths(&std::env::var_os("PATH").unwrap())
-        .map(|folder| folder.join("docker"))
-        .find(|path| path.is_file())
-        .unwrap();
-    let text =
-        format!("#!/bin/sh\ncase \"$1\" in cp) exec sleep 20;; esac\nexec {} \"$@\"\n", real.display());
-    std::fs::write(&script, text).unwrap();
-    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    let path = format!("{}:{}", stuck.path().display(), std::env::var("PATH").unwrap());
+    let (_stuck, path) = docker_but("case \"$1\" in cp) exec sleep 20;; esac");
     let fetch = ["fetch", version.as_str(), "--from", "image"];
     let kill_one = |had: usize| {
         let mut command = user.command(&fetch);
