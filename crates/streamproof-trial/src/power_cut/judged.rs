@@ -29,9 +29,13 @@ pub(crate) fn judge(past: &Past, records: Vec<Record>, context: &Context) -> Ver
         changing.take(op);
         checker.take(op);
     });
-    let mut read_back = 0;
+    let (mut read_back, mut bit) = (0, false);
     for op in Ops::new(records) {
-        read_back += u64::from(matches!(op, Op::Event { event: Event::Stored(_), .. }));
+        match &op {
+            Op::Event { event: Event::Stored(_), .. } => read_back += 1,
+            Op::Event { event: Event::FaultEnd { evidence, .. }, .. } => bit = evidence.unsynced_bytes > 0,
+            _ => {}
+        }
         checker.take(&op);
     }
     let mut verdict = checker.finish();
@@ -41,6 +45,7 @@ pub(crate) fn judge(past: &Past, records: Vec<Record>, context: &Context) -> Ver
         verdict.faults.iter().filter(|fault| fault.fault != name).map(FaultVerdict::reason).collect();
     verdict.inconclusive.retain(|reason| !before.contains(reason));
     verdict.faults.retain(|fault| fault.fault == name);
+    verdict.faults.iter_mut().for_each(|fault| count_once(fault, bit));
     verdict.findings.retain(|finding| finding.fault.as_deref() == Some(name));
     verdict.measures.retain(|measure| measure.fault.as_deref() == Some(name));
     verdict.not_proven.clear();
@@ -54,6 +59,17 @@ pub(crate) fn judge(past: &Past, records: Vec<Record>, context: &Context) -> Ver
     verdict
 }
 
+/// A state is one try, by the last of its cuts: the first of two made the state that the recovery began with, and is counted there.
+fn count_once(fault: &mut FaultVerdict, bit: bool) {
+    if fault.tries > 1 {
+        fault.bites = fault.bites.min(bit.into());
+        fault.tries = 1;
+        let shown = fault.bite.split_once(": ").map_or("", |(_, shown)| shown);
+        let shown = if fault.bites > 0 { shown } else { "all was on the disk as the power went again" };
+        fault.bite = format!("{} of 1: {shown}", fault.bites);
+    }
+}
+
 /// What is found of a stream or consumer that is missing follows from that: whoever is to blame for the one is for the other.
 fn follow(verdict: &mut Verdict) {
     let gone: Vec<Finding> = verdict
@@ -63,7 +79,7 @@ fn follow(verdict: &mut Verdict) {
         .cloned()
         .collect();
     for gone in gone {
-        for finding in verdict.findings.iter_mut().filter(|finding| is_of(&finding.target, &gone.target)) {
+        for finding in verdict.findings.iter_mut().filter(|finding| finding.is_of(&gone.target)) {
             finding.blame = gone.blame;
             finding.verdict = gone.verdict;
             finding.source.clone_from(&gone.source);
@@ -71,16 +87,11 @@ fn follow(verdict: &mut Verdict) {
     }
 }
 
-/// Whether `target` is `of`, or one of its consumers.
-fn is_of(target: &str, of: &str) -> bool {
-    target.strip_prefix(of).is_some_and(|rest| rest.is_empty() || rest.starts_with(" > "))
-}
-
 /// Once the verdicts of findings have changed: those of the streams, and the whole.
 fn conclude(verdict: &mut Verdict) {
     let Verdict { faults, findings, .. } = verdict;
     for fault in faults.iter_mut().filter(|fault| fault.verdict == Cell::Fail) {
-        fault.verdict = worst(findings.iter().filter(|finding| is_of(&finding.target, &fault.target)));
+        fault.verdict = worst(findings.iter().filter(|finding| finding.is_of(&fault.target)));
     }
     if verdict.verdict == Overall::Fail {
         verdict.verdict = match worst(&verdict.findings) {
@@ -145,7 +156,7 @@ impl Changing {
             let behind = |finding: &&mut Finding| {
                 finding.invariant == Invariant::C5
                     && finding.class == "never delivered"
-                    && is_of(&finding.target, stream)
+                    && finding.is_of(stream)
             };
             for finding in verdict.findings.iter_mut().filter(behind) {
                 finding.known = Some(EVICTED_RETURNS.to_owned());
@@ -158,7 +169,7 @@ impl Changing {
                 continue;
             }
             let accepted = is_accepted(STREAM_LOST);
-            for finding in verdict.findings.iter_mut().filter(|finding| is_of(&finding.target, target)) {
+            for finding in verdict.findings.iter_mut().filter(|finding| finding.is_of(target)) {
                 finding.known = Some(STREAM_LOST.to_owned());
                 finding.verdict = if accepted { Cell::Accepted } else { finding.verdict };
             }
@@ -174,6 +185,11 @@ mod tests {
 
     /// A stream that is there, is changed, and is gone after a cut at `cut_us`; the change takes from 10 to 20.
     fn judged(cut_us: u64, accept: bool) -> Verdict {
+        judged_after(cut_us, accept, &[1])
+    }
+
+    /// After as many cuts, with so many unsynced bytes at each.
+    fn judged_after(cut_us: u64, accept: bool, unsynced_bytes: &[u64]) -> Verdict {
         let event = |at, event| Record::Event { at, event };
         let listing = |phase, streams: &[&str]| Event::Listing {
             phase,
@@ -193,21 +209,35 @@ mod tests {
             Record::Invoke { id: 0, at: 10, call },
             Record::Done { id: 0, at: 20, outcome: Outcome::Done { count: 0 } },
         ]);
-        let evidence = Evidence { unsynced_bytes: 1, ..Evidence::default() };
         let kind = FaultKind::PowerCut;
-        let records = vec![
-            event(cut_us, Event::FaultBegin { fault: 1, kind, streams: Vec::new() }),
-            event(90, Event::FaultEnd { fault: 1, evidence: Box::new(evidence) }),
-            event(91, Event::Recovered { fault: 1, server: "2.15.1".to_owned(), ready_us: 1 }),
-            event(92, listing(Phase::After, &[])),
-            event(93, Event::ReadBegin { stream: StreamId(0), phase: Phase::After }),
-            event(94, Event::ReadEnd { stream: StreamId(0), cut_short: None }),
-            event(95, Event::Finished),
-        ];
+        let mut records = Vec::new();
+        for (fault, unsynced_bytes) in (1..).zip(unsynced_bytes) {
+            let evidence = Evidence { unsynced_bytes: *unsynced_bytes, ..Evidence::default() };
+            records.extend([
+                event(cut_us, Event::FaultBegin { fault, kind, streams: Vec::new() }),
+                event(90, Event::FaultEnd { fault, evidence: Box::new(evidence) }),
+                event(91, Event::Recovered { fault, server: "2.15.1".to_owned(), ready_us: 1 }),
+                event(92, listing(Phase::After, &[])),
+                event(93, Event::ReadBegin { stream: StreamId(0), phase: Phase::After }),
+                event(94, Event::ReadEnd { stream: StreamId(0), cut_short: None }),
+            ]);
+        }
+        records.push(event(95, Event::Finished));
         let sync = streamproof_checker::SyncInterval::Always;
         let accepted = Accept { name: STREAM_LOST.to_owned(), reason: "it is known".to_owned() };
         let accept = if accept { vec![accepted] } else { Vec::new() };
         judge(&past, records, &Context { sync, accept, ..Context::default() })
+    }
+
+    #[test]
+    fn a_state_is_one_try_by_the_last_of_its_cuts() {
+        let tries = |unsynced_bytes: &[u64]| {
+            let fault = judged_after(5, false, unsynced_bytes).faults.remove(0);
+            (fault.tries, fault.bites, fault.bite)
+        };
+        assert_eq!(tries(&[7]), (1, 1, "1 of 1: 7 unsynced bytes".to_owned()));
+        assert_eq!(tries(&[7, 9]), (1, 1, "1 of 1: 9 unsynced bytes".to_owned()));
+        assert_eq!(tries(&[7, 0]), (1, 0, "0 of 1: all was on the disk as the power went again".to_owned()));
     }
 
     #[test]
