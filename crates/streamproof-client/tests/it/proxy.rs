@@ -108,10 +108,11 @@ async fn pump(
     let mut buffer = vec![0; 1 << 16];
     let mut protocol = Protocol::default();
     loop {
+        let Ok(n @ 1..) = from.read(&mut buffer).await else { return };
+        // What is read is held, too: a reader that waits as it goes deaf would let one more piece through.
         while side == Side::Server && wire.deaf.load(Ordering::Relaxed) {
             tokio::time::sleep(STILL).await;
         }
-        let Ok(n @ 1..) = from.read(&mut buffer).await else { return };
         let subject = wire.subject.lock().unwrap().clone();
         if let Some(subject) = subject {
             let count = protocol.count(&buffer[..n], side, &subject);
