@@ -84,6 +84,7 @@ async fn happen(choice: OnDisconnect, events: &[Event]) {
 }
 
 async fn go_wrong(event: &Event, server: &mut Scratch, direct: &Client, proxy: &Proxy) {
+    // Where there is a time, the fault is its length.
     match event {
         Event::After(_) => {}
         Event::Kill => tokio::task::block_in_place(|| server.restart_killed()).unwrap(),

@@ -162,13 +162,13 @@ impl Site {
         until("all seen", async || self.seen.count() == MSGS).await;
     }
 
+    /// Where it has an end of its own, it lasts so long that what was on its way comes again.
     async fn one(&mut self, fault: Fault) {
         match fault {
             Fault::Kill => tokio::task::block_in_place(|| self.guarded.server.restart_killed()).unwrap(),
             Fault::Stop => tokio::task::block_in_place(|| self.guarded.server.restart()).unwrap(),
             Fault::Cut => self.proxy.cut(),
             Fault::StandStill => {
-                // The fault is its length.
                 self.guarded.server.pause().unwrap();
                 tokio::time::sleep(2 * ACK_WAIT).await;
                 self.guarded.server.resume().unwrap();

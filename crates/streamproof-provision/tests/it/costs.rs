@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::ground::{Ground, LINES, everything, from_export, replacing, until};
+use crate::ground::{Ground, LINES, everything, from_export, replacing, until, until_or};
 use serde_json::{Value, json};
 use streamproof_model::moment;
 use streamproof_model::plan::{self, Action, Bound, Effect, Loss, Options};
@@ -92,14 +92,12 @@ async fn what_is_said_to_go_goes_and_nothing_else() {
             }
             // Some of it the server removes behind its answer.
             let mut gone = HELD - messages(&ground).await;
-            for _ in 0..100 {
-                if fits(loss, gone) {
-                    break;
-                }
-                tokio::time::sleep(Duration::from_millis(50)).await;
+            let bound = std::time::Instant::now() + Duration::from_secs(5);
+            let settled = until_or(bound, async || {
                 gone = HELD - messages(&ground).await;
-            }
-            if !fits(loss, gone) {
+                fits(loss, gone)
+            });
+            if !settled.await {
                 wrong.push(format!("{version} {change}: {loss:?} was said, {gone} are gone"));
             }
             let said = loss
@@ -165,12 +163,15 @@ async fn what_goes_with_a_consumer_of_a_stream_of_interest_is_said_before() {
             let loss = plan.changing().next().unwrap().loses;
             let journals = ground.journals.path();
             streamproof_provision::apply(&ground.js, &plan, &everything(), journals).await.unwrap();
-            // What nobody waits for any more is removed behind the answer, if at all.
-            let mut gone = 10 - messages(&ground).await;
-            for _ in 0..20 {
-                tokio::time::sleep(Duration::from_millis(50)).await;
+            // What nobody waits for any more is removed behind the answer, if at all. That no more goes than was said can only be
+            // seen by waiting for it.
+            let mut gone = 0;
+            let bound = std::time::Instant::now() + Duration::from_secs(1);
+            until_or(bound, async || {
                 gone = 10 - messages(&ground).await;
-            }
+                loss.is_some_and(|loss| gone > loss.messages)
+            })
+            .await;
             assert!(fits(loss, gone), "{version} {what}: {loss:?} was said, {gone} are gone");
             let said = loss
                 .map_or("nothing".to_owned(), |loss| format!("{:?} {}", loss.messages_bound, loss.messages));

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 use streamproof_model::desired::Desired;
 use streamproof_model::info::{consumer_info, stream_info};
 use streamproof_model::normalize::{ServerFacts, normalize_consumer, normalize_stream};
@@ -175,11 +176,18 @@ pub(crate) fn replacing(names: &[&str]) -> Allow {
 }
 
 /// Looks until it is so, for half a minute.
-pub(crate) async fn until(what: &str, mut so: impl AsyncFnMut() -> bool) {
-    let bound = std::time::Duration::from_secs(30);
-    let began = std::time::Instant::now();
+pub(crate) async fn until(what: &str, so: impl AsyncFnMut() -> bool) {
+    let bound = Duration::from_secs(30);
+    assert!(until_or(Instant::now() + bound, so).await, "not within {bound:?}: {what}");
+}
+
+/// Waits until it is so, or until then: which of the two.
+pub(crate) async fn until_or(end: Instant, mut so: impl AsyncFnMut() -> bool) -> bool {
     while !so().await {
-        assert!(began.elapsed() < bound, "not within {bound:?}: {what}");
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        if Instant::now() >= end {
+            return false;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
+    true
 }
