@@ -47,19 +47,12 @@ fn main() -> Outcome<()> {
 
 /// The command line in the profile in which `cargo xtask` runs it.
 fn build() -> Outcome<PathBuf> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    run(Command::new(cargo).args([
-        "build",
-        "--quiet",
-        "--package",
-        "xtask",
-        "--profile",
-        "cli",
-        "--no-default-features",
-    ]))?;
     // target/debug/examples/up_time
     let here = std::env::current_exe()?;
     let target = here.ancestors().nth(3).ok_or("this example is not in a target folder")?;
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let profile = ["--profile", "cli", "--no-default-features", "--target-dir"];
+    run(Command::new(cargo).args(["build", "--quiet", "--package", "xtask"]).args(profile).arg(target))?;
     Ok(target.join("cli").join("xtask"))
 }
 

@@ -131,6 +131,4 @@ impl Site<'_> {
         }
         Halt::Gone(error.to_string())
     }
-
-    // ---- changes
 }

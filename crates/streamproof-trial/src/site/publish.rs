@@ -212,8 +212,6 @@ impl Site<'_> {
         self.waiting.insert(number, Waiting { id, until: Instant::now() + CALL_LIMIT, publish: Some(sent) });
         result.map_err(|error| self.gone(&error))
     }
-
-    // ---- outcomes
 }
 
 pub(super) fn publish_outcome(payload: &[u8]) -> Outcome {
