@@ -41,11 +41,14 @@ pub(crate) fn judge(past: &Past, records: Vec<Record>, context: &Context) -> Ver
     let mut verdict = checker.finish();
     let name = FaultKind::PowerCut.name();
     let recovered = verdict.faults.iter().any(|fault| fault.fault == name);
-    let before: Vec<String> =
-        verdict.faults.iter().filter(|fault| fault.fault != name).map(FaultVerdict::reason).collect();
-    verdict.inconclusive.retain(|reason| !before.contains(reason));
+    // The reasons of streams are told anew from what is left of them, in the words that they have then: whoever adds up many
+    // states knows them by these.
+    let of_streams: Vec<String> = verdict.faults.iter().map(FaultVerdict::reason).collect();
+    verdict.inconclusive.retain(|reason| !of_streams.contains(reason));
     verdict.faults.retain(|fault| fault.fault == name);
     verdict.faults.iter_mut().for_each(|fault| count_once(fault, bit));
+    let left = verdict.faults.iter().filter(|fault| fault.verdict == Cell::Inconclusive);
+    verdict.inconclusive.extend(left.map(FaultVerdict::reason));
     verdict.findings.retain(|finding| finding.fault.as_deref() == Some(name));
     verdict.measures.retain(|measure| measure.fault.as_deref() == Some(name));
     verdict.not_proven.clear();
@@ -67,6 +70,9 @@ fn count_once(fault: &mut FaultVerdict, bit: bool) {
         let shown = fault.bite.split_once(": ").map_or("", |(_, shown)| shown);
         let shown = if fault.bites > 0 { shown } else { "all was on the disk as the power went again" };
         fault.bite = format!("{} of 1: {shown}", fault.bites);
+        if fault.bites == 0 && fault.verdict == Cell::Pass {
+            fault.verdict = Cell::Inconclusive;
+        }
     }
 }
 
@@ -180,16 +186,16 @@ impl Changing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use streamproof_checker::{Accept, Blame};
+    use streamproof_checker::{Accept, Blame, Run, merge};
     use streamproof_model::op::{ConfigSource, Evidence, Outcome, Phase};
 
     /// A stream that is there, is changed, and is gone after a cut at `cut_us`; the change takes from 10 to 20.
     fn judged(cut_us: u64, accept: bool) -> Verdict {
-        judged_after(cut_us, accept, &[1])
+        judged_after(cut_us, accept, &[], &[1])
     }
 
-    /// After as many cuts, with so many unsynced bytes at each.
-    fn judged_after(cut_us: u64, accept: bool, unsynced_bytes: &[u64]) -> Verdict {
+    /// After as many cuts, with so many unsynced bytes at each; the streams are those that are there then.
+    fn judged_after(cut_us: u64, accept: bool, streams: &[&str], unsynced_bytes: &[u64]) -> Verdict {
         let event = |at, event| Record::Event { at, event };
         let listing = |phase, streams: &[&str]| Event::Listing {
             phase,
@@ -217,7 +223,7 @@ mod tests {
                 event(cut_us, Event::FaultBegin { fault, kind, streams: Vec::new() }),
                 event(90, Event::FaultEnd { fault, evidence: Box::new(evidence) }),
                 event(91, Event::Recovered { fault, server: "2.15.1".to_owned(), ready_us: 1 }),
-                event(92, listing(Phase::After, &[])),
+                event(92, listing(Phase::After, streams)),
                 event(93, Event::ReadBegin { stream: StreamId(0), phase: Phase::After }),
                 event(94, Event::ReadEnd { stream: StreamId(0), cut_short: None }),
             ]);
@@ -232,12 +238,24 @@ mod tests {
     #[test]
     fn a_state_is_one_try_by_the_last_of_its_cuts() {
         let tries = |unsynced_bytes: &[u64]| {
-            let fault = judged_after(5, false, unsynced_bytes).faults.remove(0);
+            let fault = judged_after(5, false, &[], unsynced_bytes).faults.remove(0);
             (fault.tries, fault.bites, fault.bite)
         };
         assert_eq!(tries(&[7]), (1, 1, "1 of 1: 7 unsynced bytes".to_owned()));
         assert_eq!(tries(&[7, 9]), (1, 1, "1 of 1: 9 unsynced bytes".to_owned()));
         assert_eq!(tries(&[7, 0]), (1, 0, "0 of 1: all was on the disk as the power went again".to_owned()));
+    }
+
+    #[test]
+    fn a_state_in_which_nothing_was_lost_makes_no_run_inconclusive_that_has_another() {
+        let run = || Run { id: "r", seed: 1, ..Run::default() };
+        for unsynced_bytes in [vec![0], vec![0, 0], vec![7, 0]] {
+            let dull = judged_after(50, false, &["S"], &unsynced_bytes);
+            assert_eq!(dull.faults[0].verdict, Cell::Inconclusive, "{unsynced_bytes:?}");
+            assert_eq!(dull.inconclusive, [dull.faults[0].reason()]);
+            let sum = merge(run(), [dull, judged_after(50, false, &["S"], &[7])], &Context::default());
+            assert_eq!(sum.inconclusive, ["the controls were not run"], "{unsynced_bytes:?}");
+        }
     }
 
     #[test]
