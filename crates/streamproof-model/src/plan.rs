@@ -4,6 +4,7 @@
 
 mod consumers;
 mod diff;
+mod limits;
 mod loss;
 mod make;
 mod observed;

@@ -52,7 +52,7 @@ pub fn plan_with_wants(desired: &Desired, observed: &Observed, options: &Options
     }
     let swaps = maker.releases(&steps);
     steps.extend(swaps);
-    let steps = order::arrange(steps, observed);
+    let steps = order::arrange(steps, observed, &maker.facts.version);
     let mut plan = Plan {
         format: FORMAT.to_owned(),
         server: PlanServer {

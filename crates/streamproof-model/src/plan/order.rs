@@ -1,9 +1,11 @@
 //! The order of steps: what has to be done before what, with the reason for each edge.
 
+use super::limits;
 use super::observed::{Document, Observed};
-use super::step::{Action, Step};
+use super::step::{Action, Change, Step};
 use crate::desired::Kind;
 use crate::subject::collide;
+use crate::version::Version;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 ///
 /// A cycle of subjects (two streams that swap them) is broken by the caller beforehand; any other cycle (mirrors in a
 /// ring, which `validate` refuses) is cut at its first step in the order of names.
-pub(super) fn arrange(steps: Vec<Step>, observed: &Observed) -> Vec<Step> {
+pub(super) fn arrange(steps: Vec<Step>, observed: &Observed, version: &Version) -> Vec<Step> {
     let mut edges: Vec<BTreeSet<usize>> = vec![BTreeSet::new(); steps.len()];
     let mut streams: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     let mut consumers: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
@@ -28,7 +30,7 @@ pub(super) fn arrange(steps: Vec<Step>, observed: &Observed) -> Vec<Step> {
         }
         for stream in streams.get(name).into_iter().flatten() {
             for consumer in own {
-                if consumers_first(&steps[*stream], &steps[*consumer]) {
+                if consumers_first(&steps[*stream], &steps[*consumer], observed, version) {
                     edges[*stream].insert(*consumer);
                 } else {
                     edges[*consumer].insert(*stream);
@@ -79,26 +81,34 @@ pub(super) fn handovers(steps: &[Step], observed: &Observed) -> Vec<(usize, usiz
 }
 
 /// Whether a change of a stream has to wait for its consumers: they would not fit its new limits, or it goes.
-fn consumers_first(stream: &Step, consumer: &Step) -> bool {
+fn consumers_first(stream: &Step, consumer: &Step, observed: &Observed, version: &Version) -> bool {
     // What is pruned is not carried over to the stream that takes the place of its own.
     if stream.action == Action::Delete
         || (stream.action == Action::Replace && consumer.action == Action::Delete)
     {
         return true;
     }
-    if consumer.action == Action::Create {
+    if consumer.action == Action::Create || stream.action != Action::Update {
         return false;
     }
-    let shrinks = |path: &str| {
-        stream.changes.iter().any(|change| {
-            change.path == path && {
-                let number = |v: &Value| v.as_i64().filter(|n| *n > 0).unwrap_or(i64::MAX);
-                number(&change.to) < number(&change.from)
-            }
-        })
+    let fewer = |change: &Change| {
+        let number = |v: &Value| v.as_i64().filter(|n| *n > 0).unwrap_or(i64::MAX);
+        change.path == "max_consumers" && number(&change.to) < number(&change.from)
     };
-    let limits = ["consumer_limits.max_ack_pending", "consumer_limits.inactive_threshold", "max_consumers"];
-    stream.action == Action::Update && limits.iter().any(|path| shrinks(path))
+    let of_consumers = |change: &Change| change.path.starts_with("consumer_limits");
+    let live = || {
+        observed
+            .consumers
+            .iter()
+            .find(|c| c.stream == consumer.stream && Some(&c.name) == consumer.consumer.as_ref())
+    };
+    stream.changes.iter().any(fewer)
+        || (stream.changes.iter().any(of_consumers)
+            && stream
+                .document
+                .as_ref()
+                .zip(live())
+                .is_some_and(|(new, live)| limits::violates(&live.config, new, version)))
 }
 
 /// The streams that a step's configuration mirrors or sources, on the same server.

@@ -9,7 +9,7 @@ use super::send::{
     FORCED_CONSUMER, FORCED_STREAM, declared_start, is_ours, kept_metadata, merged, placement_first, to_send,
     with_mark,
 };
-use super::step::{Action, Carried, Change, Effect, Restore, Step, config_digest, without_server_marks};
+use super::step::{Action, Carried, Change, Restore, Step, config_digest, without_server_marks};
 use super::{MARK_KEY, MARK_VALUE};
 use crate::bucket;
 use crate::desired::DesiredStream;
@@ -61,7 +61,7 @@ impl Maker<'_> {
         // The server puts the origin's own setting there, whatever it is sent.
         step.changes.retain(|change| change.path != "mirror_direct" || !full.contains_key("mirror"));
         self.judge(&mut step);
-        self.stuck_limits(&mut step, &full);
+        self.stuck_limits(&mut step, seen, &full);
         self.adopt(&mut step, &seen.config);
         if step.action == Action::None {
             return step;
@@ -108,51 +108,6 @@ impl Maker<'_> {
             change.path == "max_msgs_per_subject" && change.from.as_i64().is_none_or(|limit| limit < 0)
         };
         !mended && changes.iter().any(first)
-    }
-
-    /// Before 2.14.3 a limit for consumers that is not there counts as 0 in an update, and any consumer exceeds that
-    /// (nats-server `updateWithAdvisory`, error 10069): such limits cannot be lifted where they are. The consumers by which other
-    /// streams take from this one count too, though no listing shows them; a shorter limit than theirs would end that for good.
-    pub(super) fn stuck_limits(&self, step: &mut Step, full: &Document) {
-        let number = |doc: &Document, key: &str| doc.get(key).and_then(Value::as_i64).unwrap_or(0);
-        let none = Document::new();
-        let limits = full.get("consumer_limits").and_then(Value::as_object).unwrap_or(&none);
-        let taker = self.observed.streams.iter().find(|other| takes_from(&other.config, &step.stream));
-        let inactive_ns = number(limits, "inactive_threshold");
-        if let Some(taker) = taker
-            && step.changes.iter().any(|change| change.path.starts_with("consumer_limits"))
-            && (1..TAKERS_INACTIVE_NS).contains(&inactive_ns)
-        {
-            step.blocked = Some(format!(
-                "{} takes from it by a consumer whose inactive_threshold is 10s, and the server refuses a lower limit \
-                 (10069); set consumer_limits.inactive_threshold to 10s or more",
-                taker.name
-            ));
-        }
-        if self.facts.version.has(Release(2, 14, 3)) {
-            return;
-        }
-        let exceeds = |config: &Document| {
-            ["max_ack_pending", "inactive_threshold"]
-                .iter()
-                .any(|key| number(config, key) > number(limits, key))
-        };
-        let stuck = self.observed.consumers.iter().filter(|c| c.stream == step.stream).any(|consumer| {
-            let wanted = self.wanted_consumers.get(&(consumer.stream.as_str(), consumer.name.as_str()));
-            let later = wanted.map(|wanted| self.normal_consumer(&wanted.config, &wanted.stream));
-            exceeds(&consumer.config) && later.is_none_or(|later| exceeds(&later))
-        });
-        let stuck = stuck || (taker.is_some() && inactive_ns == 0);
-        let mut limits = step.changes.iter_mut().filter(|c| c.path.starts_with("consumer_limits")).peekable();
-        if stuck && limits.peek().is_some() {
-            for change in limits {
-                change.effect = Effect::Replace;
-                change.rule = Some(
-                    "before nats-server 2.14.3 a missing limit for consumers counts as 0 in an update (10069)".into(),
-                );
-            }
-            (step.action, step.effect) = (Action::Replace, Effect::Replace);
-        }
     }
 
     /// What a stream took from its sources cannot be published again: from 2.15 on the server refuses the header that says where a
@@ -289,18 +244,4 @@ fn released_subjects(changes: &[Change]) -> Vec<String> {
     let kept = list(&change.to);
     let covered = |subject: &String| kept.iter().any(|k| k == subject || collide(k, subject));
     list(&change.from).into_iter().filter(|s| !covered(s)).collect()
-}
-
-/// The inactive_threshold of the consumer by which a server takes from a mirror's or a source's origin (nats-server stream.go:
-/// sourceHealthCheckInterval).
-const TAKERS_INACTIVE_NS: i64 = 10_000_000_000;
-
-/// Whether a stream is a mirror of another of its account, or has it as a source.
-fn takes_from(config: &Document, origin: &str) -> bool {
-    let sources = config.get("sources").and_then(Value::as_array).into_iter().flatten();
-    let of_here = |from: &Value| {
-        from.get("name").and_then(Value::as_str) == Some(origin)
-            && from.get("external").is_none_or(Value::is_null)
-    };
-    config.get("mirror").into_iter().chain(sources).any(of_here)
 }

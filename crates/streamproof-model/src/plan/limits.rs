@@ -1,0 +1,91 @@
+//! The limits that a stream sets for its consumers: which consumers exceed them, and what has to change first.
+
+use super::make::Maker;
+use super::observed::{Document, StreamSeen};
+use super::step::{Action, Effect, Step};
+use crate::normalize::normalize_consumer;
+use crate::version::{Release, Version};
+use serde_json::Value;
+
+const LIMITS: [&str; 2] = ["max_ack_pending", "inactive_threshold"];
+
+/// The inactive_threshold of the consumer by which a server takes from a mirror's or a source's origin (nats-server stream.go:
+/// sourceHealthCheckInterval).
+const TAKERS_INACTIVE_NS: i64 = 10_000_000_000;
+
+/// Whether a server refuses new limits of a stream for the sake of a consumer that is there (nats-server `updateWithAdvisory`,
+/// error 10069). Before 2.14.3 a limit that is not there counts as 0 in an update, and any consumer exceeds that.
+pub(super) fn violates(consumer: &Document, stream: &Document, version: &Version) -> bool {
+    exceeds(consumer, stream, !version.has(Release(2, 14, 3)))
+}
+
+fn exceeds(consumer: &Document, stream: &Document, none_is_zero: bool) -> bool {
+    LIMITS.iter().any(|key| {
+        let limit = limit(stream, key);
+        (limit > 0 || none_is_zero) && number(consumer.get(*key)) > limit
+    })
+}
+
+fn limit(stream: &Document, key: &str) -> i64 {
+    number(stream.get("consumer_limits").and_then(|limits| limits.get(key)))
+}
+
+fn number(value: Option<&Value>) -> i64 {
+    value.and_then(Value::as_i64).unwrap_or(0)
+}
+
+impl Maker<'_> {
+    /// Limits that no order of steps brings about: a consumer exceeds them as it is, and as it can be made while the stream still
+    /// has its old ones (which fill in what the consumer leaves out, and bound what it asks for). The consumers by which other
+    /// streams take from this one count too, though no listing shows them; a shorter limit than theirs would end that for good.
+    pub(super) fn stuck_limits(&self, step: &mut Step, seen: &StreamSeen, full: &Document) {
+        if !step.changes.iter().any(|change| change.path.starts_with("consumer_limits")) {
+            return;
+        }
+        let taker = self.observed.streams.iter().find(|other| takes_from(&other.config, &step.stream));
+        let inactive_ns = limit(full, "inactive_threshold");
+        if let Some(taker) = taker
+            && (1..TAKERS_INACTIVE_NS).contains(&inactive_ns)
+        {
+            step.blocked = Some(format!(
+                "{} takes from it by a consumer whose inactive_threshold is 10s, and the server refuses a lower limit \
+                 (10069); set consumer_limits.inactive_threshold to 10s or more",
+                taker.name
+            ));
+        }
+        let version = &self.facts.version;
+        let stuck = self.observed.consumers.iter().filter(|c| c.stream == step.stream).any(|consumer| {
+            let wanted = self.wanted_consumers.get(&(consumer.stream.as_str(), consumer.name.as_str()));
+            let first = wanted.map(|wanted| normalize_consumer(&wanted.config, &seen.config, &self.facts));
+            violates(&consumer.config, full, version)
+                && first.is_none_or(|first| {
+                    violates(&first, full, version) || exceeds(&first, &seen.config, false)
+                })
+        });
+        let zero_counts = !version.has(Release(2, 14, 3));
+        let stuck = stuck || (zero_counts && taker.is_some() && inactive_ns == 0);
+        if !stuck {
+            return;
+        }
+        let rule = if zero_counts {
+            "before nats-server 2.14.3 a missing limit for consumers counts as 0 in an update (10069)"
+        } else {
+            "a consumer exceeds the new limits, and cannot be changed first under the old ones (10069)"
+        };
+        for change in step.changes.iter_mut().filter(|c| c.path.starts_with("consumer_limits")) {
+            change.effect = Effect::Replace;
+            change.rule = Some(rule.into());
+        }
+        (step.action, step.effect) = (Action::Replace, Effect::Replace);
+    }
+}
+
+/// Whether a stream is a mirror of another of its account, or has it as a source.
+fn takes_from(config: &Document, origin: &str) -> bool {
+    let sources = config.get("sources").and_then(Value::as_array).into_iter().flatten();
+    let of_here = |from: &Value| {
+        from.get("name").and_then(Value::as_str) == Some(origin)
+            && from.get("external").is_none_or(Value::is_null)
+    };
+    config.get("mirror").into_iter().chain(sources).any(of_here)
+}
