@@ -1,13 +1,14 @@
 //! Crashes while recovering from a crash: a server is started on a crash state on the recording mount, works a little once it is
 //! ready, and the power goes again.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use streamproof_crashfs::fuse::{MountOptions, Recording};
 use streamproof_crashfs::{Budget, CrashState, Cut, Log, Rules, cuts, state, states};
-use streamproof_model::op::{Event, Evidence, FaultKind, Op, Ops, Record};
+use streamproof_model::op::{Event, Evidence, FaultKind, Op, Ops, Outcome, Record, Why};
 use streamproof_model::version::Version;
 use streamproof_server::Scratch;
 use streamproof_server::poll;
@@ -132,7 +133,8 @@ impl Recovery {
     }
 
     /// The history of a state: what was found and done after the first cut and before the second, and what was found after that
-    /// one. A crash before the server was back and looked at is the first one, gone on.
+    /// one. What was under way at the second is of unknown outcome, and told before what was found: an ack may have removed what
+    /// is not there. A crash before the server was back and looked at is the first one, gone on.
     pub(crate) fn told(&self, state: &CrashState, found: Vec<Record>) -> Vec<Record> {
         if !self.is_after(state) {
             return found;
@@ -148,7 +150,17 @@ impl Recovery {
             Record::Event { event: Event::DeclareSubject { .. }, .. } => true,
             Record::Event { at, .. } => *at < cut_us,
         };
-        told.extend(self.records.iter().filter(before).cloned());
+        let mut under_way = BTreeSet::new();
+        for record in self.records.iter().filter(before) {
+            match record {
+                Record::Invoke { id, .. } => _ = under_way.insert(*id),
+                Record::Done { id, .. } => _ = under_way.remove(id),
+                Record::Event { .. } => {}
+            }
+            told.push(record.clone());
+        }
+        let outcome = Outcome::Indeterminate { why: Why::Disconnect };
+        told.extend(under_way.into_iter().map(|id| Record::Done { id, at: cut_us, outcome }));
         told.extend(found);
         told
     }
@@ -240,7 +252,7 @@ fn quiet(recording: &Recording) {
 mod tests {
     use super::*;
     use streamproof_crashfs::notation::parse;
-    use streamproof_model::op::{Call, Outcome, StreamId, SubjectId};
+    use streamproof_model::op::{Call, StreamId, SubjectId};
 
     #[test]
     fn what_was_answered_between_two_cuts_counts_and_a_cut_before_the_server_was_back_is_the_first_gone_on() {
@@ -284,6 +296,7 @@ mod tests {
             let found = vec![event(900, begin(FIRST + 1))];
             let told = recovery.told(&state, found).into_iter().map(|record| match record {
                 Record::Invoke { id, .. } => format!("sent {id}"),
+                Record::Done { id, outcome: Outcome::Indeterminate { .. }, .. } => format!("unknown {id}"),
                 Record::Done { id, .. } => format!("answered {id}"),
                 Record::Event { at, event: Event::FaultBegin { .. } } => format!("cut at {at}"),
                 Record::Event { event: Event::DeclareSubject { name, .. }, .. } => name,
@@ -291,7 +304,16 @@ mod tests {
             });
             told.collect()
         };
-        let all = ["cut at 50", "event at 110", "sent 0", "answered 0", "sent 1", "later", "cut at 900"];
+        let all = [
+            "cut at 50",
+            "event at 110",
+            "sent 0",
+            "answered 0",
+            "sent 1",
+            "later",
+            "unknown 1",
+            "cut at 900",
+        ];
         assert_eq!(told(180), all, "in the very microsecond: not certain");
         assert_eq!(told(120), ["cut at 900"]);
         assert_eq!(recovery.acks_ns(), [155_000, 175_000]);
