@@ -25,7 +25,7 @@
 //! finished
 //! ```
 //!
-//! In `read`, `~` is a damaged body, `^` are other headers, `?` is somebody else's body.
+//! In `read`, `~` is a damaged body, `^` are other headers, `?` is somebody else's body, `-` is an empty one.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -419,8 +419,9 @@ fn name(text: &str) -> Parsed<(u16, u32)> {
 }
 
 fn seen(text: &str) -> Parsed<(Seen, Headers)> {
-    if text == "?" {
-        return Ok((Seen::Foreign { len: 3, hash: 9 }, Headers::default()));
+    if let "?" | "-" = text {
+        let len = if text == "?" { 3 } else { 0 };
+        return Ok((Seen::Foreign { len, hash: 9 }, Headers::default()));
     }
     let (publisher, counter) = name(text.trim_end_matches(['~', '^']))?;
     let headers = if text.ends_with('^') { Headers { len: 4, hash: 4 } } else { Headers::default() };

@@ -137,7 +137,12 @@ impl World<'_> {
         }
         let stream = self.stream(id);
         let copies = stream.copies();
-        let in_doubt = len == 0 && stream.doubts.contains_key(&subject.0);
+        let what = (subject.0, both);
+        let in_doubt =
+            len == 0 && (stream.doubts.contains_key(&subject.0) || stream.unnamed.get(&seq) == Some(&what));
+        if in_doubt {
+            stream.unnamed.insert(seq, what);
+        }
         if self.context.adopt && self.faults.is_empty() {
             let publish = Publish {
                 stream: id,
@@ -297,8 +302,9 @@ impl World<'_> {
         }
     }
 
-    /// A message that is present, and should perhaps not be. M9 *time to live*: it is gone some seconds after it
-    /// is due; M8 the same of `max_age`. The time that the server was down counts.
+    /// A message that is present, and should perhaps not be. M9 *time to live*: it is gone some seconds after it is due, and some
+    /// seconds after the server was started; M8 the same of `max_age`, for which the server looks before it answers. The time
+    /// that the server was down counts.
     fn still_there(&mut self, id: StreamId, seq: u64, slot: Slot, number: Option<u32>, reading: &Reading) {
         self.stream(id)
             .slots
@@ -335,8 +341,11 @@ impl World<'_> {
         }
         let age_us = reading.begun.saturating_sub(u64::from(sent.invoked_ms) * 1000);
         let ttl = self.messages.ttl(number);
+        // A server looks for what is due once it is up (nats-server filestore.go:resetAgeChk), not before it answers.
+        let up_us = reading.begun.saturating_sub(self.up_since);
         if let Ttl::Seconds(seconds) = ttl
             && age_us > u64::from(seconds) * 1_000_000 + AGE_SLACK_US
+            && up_us > AGE_SLACK_US
         {
             self.message_violation(Invariant::M9, id.0, "overdue", seq, number, || {
                 format!("its time to live was {seconds} s")

@@ -33,6 +33,9 @@ pub(crate) struct Stream {
     pub(crate) purges: Purges,
     /// Publishes of unknown outcome since the stream was last read back, by subject.
     pub(crate) doubts: HashMap<u32, u32>,
+    /// Empty bodies that were read back where a publish of unknown outcome explains them, by sequence: subject, and headers. They
+    /// name nobody, and are as well explained the next time.
+    pub(crate) unnamed: HashMap<u64, (u32, u32)>,
     pub(crate) doubt: u64,
     /// Where messages were deleted since: there, one of unknown outcome may have come, pushed an older one out,
     /// and gone again.
@@ -89,6 +92,7 @@ impl Stream {
             order: AckOrder::default(),
             purges: Purges::default(),
             doubts: HashMap::new(),
+            unnamed: HashMap::new(),
             doubt: 0,
             deletions: Deletions::default(),
             info: None,

@@ -37,6 +37,8 @@ pub(crate) struct World<'a> {
     pub(crate) newer: Tally,
     pub(crate) present: Tally,
     pub(crate) now: u64,
+    /// When the server was last seen to be back, in µs.
+    pub(crate) up_since: u64,
     pub(crate) finished: bool,
     /// Bodies of others that were there before the first fault, numbered.
     pub(crate) adopted: u32,
@@ -78,6 +80,7 @@ impl<'a> World<'a> {
             newer: Tally::default(),
             present: Tally::default(),
             now: 0,
+            up_since: 0,
             finished: false,
             adopted: 0,
             has_ttls: false,
@@ -170,7 +173,10 @@ impl<'a> World<'a> {
                     run.evidence = Some((**evidence).clone());
                 }
             }
-            Event::Recovered { fault, server, ready_us } => self.recovered(*fault, server, *ready_us),
+            Event::Recovered { fault, server, ready_us } => {
+                self.up_since = at;
+                self.recovered(*fault, server, *ready_us);
+            }
             Event::NotRecovered { fault, why } => self.a1_not_recovered(*fault, why),
             Event::Control(control) => self.findings.plant(control.clone()),
             Event::NotProven { what, why, required } => {

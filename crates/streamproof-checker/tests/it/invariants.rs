@@ -195,6 +195,17 @@ fn m9_time_to_live() {
     finds(&format!("{history} read S after: 2=a:0.1"), &["M1 lost prefix ×1"]);
     finds(&format!("{history} wait 11s\n read S after: 2=a:0.1"), &[]);
     finds(&format!("{history} wait 16s\n read S after: 1=a:0.0 2=a:0.1"), &["M9 overdue ×1"]);
+    // A server that has just been started has not looked yet.
+    finds(&format!("{history} wait 16s\n fault kill\n read S after: 1=a:0.0 2=a:0.1"), &[]);
+}
+
+/// A key's deletion has no body that could name it.
+#[test]
+fn m3_an_empty_body_that_was_explained_once_stays_so() {
+    let history = "stream S\n pub S a 0.0 -> 1\n pub S b 0.1 -> ?\n fault kill\n read S after: 1=a:0.0 2=b:-\n fault kill\n";
+    finds(&format!("{history} read S after: 1=a:0.0 2=b:-"), &[]);
+    finds(&format!("{history} read S after: 1=a:0.0 2=b:- 3=b:-"), &["M3 of somebody else ×1"]);
+    finds(&format!("{history} read S after: 1=a:0.0 2=a:-"), &["M3 of somebody else ×1"]);
 }
 
 #[test]
