@@ -431,7 +431,7 @@ fn conclude(
         });
     }
     let mut controls = controls(&of_controls);
-    controls.extend(record.power_cuts.controls.iter().cloned());
+    controls.extend(record.power_cuts.controls());
     let run = Run { id: &record.id, seed: record.seed, controls, missing: &missing };
     let mut verdict = merge(run, cases.iter().chain(states).cloned(), &record.context);
     let host_crash = |fault: &FaultVerdict| {

@@ -97,6 +97,18 @@ fn a_proof_ends_with_0_and_can_be_read_by_people_and_by_scripts() {
     assert!(!text.contains("safe"), "no proof says that anything is safe: {text}");
     // The project's own server was neither started nor written to.
     assert!(!dir.path().join(".streamproof/n1").exists());
+    if fuse {
+        // Where the disk that should have lied did not, nothing of it counts.
+        let file = folder.join("run.json");
+        let mut run: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        let lying = &mut run["power_cuts"]["controls"][0];
+        assert_eq!((lying["name"].as_str(), lying["found"].as_bool()), (Some("lying-disk"), Some(true)));
+        lying["found"] = false.into();
+        std::fs::write(&file, serde_json::to_vec(&run).unwrap()).unwrap();
+        let (status, document) = json(dir.path(), &["report", "last"]);
+        assert_eq!((status, document["code"].as_str()), (11, Some("self-check-failed")), "{document:#}");
+        assert_eq!(document["data"]["verdict"], "self-check-failed");
+    }
 }
 
 #[test]

@@ -16,6 +16,7 @@ use streamproof_server::acquire::Binary;
 use super::CutError;
 use super::recorded::record;
 use super::search::{Hunt, hunt};
+use super::tally::CONTROLS;
 use super::visit::Bench;
 use crate::nemesis::Arsenal;
 use crate::run::Setup;
@@ -30,19 +31,32 @@ const NAME: &str = "SP_CONTROL_POWER_CUT";
 /// Cuts of each: the states of a lying disk are few.
 const CUTS: usize = 12;
 
-/// Runs them on a server and streams of their own, in `folder` and on a mount at `mountpoint`.
+/// Where the controls are run.
+#[derive(Debug)]
+pub(crate) struct Stand<'a> {
+    pub(crate) binary: &'a Binary,
+    pub(crate) seed: u64,
+    pub(crate) run_id: &'a str,
+    /// For their history.
+    pub(crate) folder: &'a Path,
+    /// For their mount.
+    pub(crate) mountpoint: &'a Path,
+    pub(crate) began_ns: i64,
+    pub(crate) cancel: &'a AtomicBool,
+}
+
+/// Runs them on a server and streams of their own.
 ///
 /// # Errors
 /// [`CutError`].
-pub(crate) fn run_controls(
-    binary: &Binary,
-    seed: u64,
-    run_id: &str,
-    folder: &Path,
-    mountpoint: &Path,
-    began_ns: i64,
-    cancel: &AtomicBool,
-) -> Result<Vec<ControlResult>, CutError> {
+pub(crate) fn run_controls(stand: &Stand<'_>) -> Result<Vec<ControlResult>, CutError> {
+    let [lying, durable] = on_disks(stand, [Disk::Lying, Disk::Durable])?;
+    Ok(weigh(&lying, &durable))
+}
+
+/// What the states of one recording came to on each of `disks`.
+fn on_disks(stand: &Stand<'_>, disks: [Disk; 2]) -> Result<[Vec<Verdict>; 2], CutError> {
+    let Stand { binary, seed, run_id, folder, mountpoint, began_ns, cancel } = *stand;
     let config = json!({ "name": NAME, "subjects": [format!("{NAME}.*")], "storage": "file" });
     let config = config.as_object().cloned().unwrap_or_default();
     let stream = DesiredStream {
@@ -89,28 +103,87 @@ pub(crate) fn run_controls(
         };
         Ok(hunt(&hunting, None, |_| false)?.verdicts)
     };
-    let lost = |verdicts: &[Verdict]| {
-        verdicts
-            .iter()
-            .flat_map(|verdict| &verdict.findings)
-            .any(|finding| finding.invariant == Invariant::M1)
+    let [one, other] = disks;
+    Ok([on(one)?, on(other)?])
+}
+
+/// Loss must be found on the one, and nothing on the other.
+fn weigh(lying: &[Verdict], durable: &[Verdict]) -> Vec<ControlResult> {
+    let findings = |verdicts: &[Verdict]| -> Vec<(Invariant, String)> {
+        let found = verdicts.iter().flat_map(|verdict| &verdict.findings);
+        found.map(|f| (f.invariant, format!("{} {}", f.invariant.name(), f.class))).collect()
     };
-    let (lying, durable) = (on(Disk::Lying)?, on(Disk::Durable)?);
-    let beside: Vec<String> = durable
-        .iter()
-        .flat_map(|verdict| &verdict.findings)
-        .map(|finding| format!("{} {}", finding.invariant.name(), finding.class))
-        .collect();
-    let result = |name: &str, expect: &str, found: bool, beside: Vec<String>| ControlResult {
-        name: name.to_owned(),
-        target: NAME.to_owned(),
-        expect: expect.to_owned(),
-        found,
-        beside,
-    };
-    Ok(vec![
-        result("lying-disk", "M1", lost(&lying), Vec::new()),
-        // Nothing to be found is the expectation; states must have been there to find it in.
-        result("durable-disk", "nothing", beside.is_empty() && !durable.is_empty(), beside),
-    ])
+    let lost = findings(lying).iter().any(|(invariant, _)| *invariant == Invariant::M1);
+    let beside: Vec<String> = findings(durable).into_iter().map(|(_, words)| words).collect();
+    // Nothing to be found is the expectation; states must have been there to find it in, and the server back on each of them.
+    let looked = !durable.is_empty() && durable.iter().all(|verdict| verdict.restarts_verified > 0);
+    let kept = beside.is_empty() && looked;
+    let [lying, durable] = CONTROLS;
+    [(lying, "M1", lost, Vec::new()), (durable, "nothing", kept, beside)]
+        .map(|(name, expect, found, beside)| ControlResult {
+            name: name.to_owned(),
+            target: NAME.to_owned(),
+            expect: expect.to_owned(),
+            found,
+            beside,
+        })
+        .to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::power_cut::available;
+    use streamproof_checker::{Context, Run, merge};
+    use streamproof_server::{Sources, Wanted, acquire};
+
+    /// Whether to skip: never where FUSE is required.
+    fn skipped() -> bool {
+        let Err(why) = available() else { return false };
+        let required = std::env::var("STREAMPROOF_REQUIRE").unwrap_or_default();
+        assert!(!required.split(',').any(|r| r.trim() == "fuse"), "FUSE is required: {why}");
+        println!("skipped: {why}");
+        true
+    }
+
+    fn found(controls: &[ControlResult]) -> Vec<(&str, bool)> {
+        controls.iter().map(|control| (control.name.as_str(), control.found)).collect()
+    }
+
+    #[test]
+    fn a_disk_that_does_not_lie_and_one_that_loses_are_both_noticed() {
+        if skipped() {
+            return;
+        }
+        let binary = acquire(&Wanted::pinned(), &Sources::from_process()).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let cancel = AtomicBool::new(false);
+        let mountpoint = dir.path().join("mount");
+        let stand = Stand {
+            binary: &binary,
+            seed: 3,
+            run_id: "controls",
+            folder: dir.path(),
+            mountpoint: &mountpoint,
+            began_ns: 1,
+            cancel: &cancel,
+        };
+        let [lying, durable] = on_disks(&stand, [Disk::Lying, Disk::Durable]).unwrap();
+        assert_eq!(found(&weigh(&lying, &durable)), [("lying-disk", true), ("durable-disk", true)]);
+        let broken = weigh(&durable, &lying);
+        assert_eq!(found(&broken), [("lying-disk", false), ("durable-disk", false)]);
+        assert!(broken[1].beside.iter().any(|what| what.starts_with("M1 ")), "{:?}", broken[1]);
+        // Nothing that was looked at is nothing that was kept.
+        let mut dead = durable.clone();
+        dead[0].restarts_verified = 0;
+        for nothing in [Vec::new(), dead] {
+            assert_eq!(found(&weigh(&lying, &nothing)), [("lying-disk", true), ("durable-disk", false)]);
+        }
+        // Either alone, and no verdict of the run counts.
+        for (lying, durable) in [(&durable, &durable), (&lying, &lying)] {
+            let run = Run { controls: weigh(lying, durable), ..Run::default() };
+            let verdict = merge(run, durable.clone(), &Context::default());
+            assert_eq!(verdict.verdict, streamproof_checker::Overall::SelfCheckFailed);
+        }
+    }
 }

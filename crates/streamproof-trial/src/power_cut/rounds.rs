@@ -10,7 +10,7 @@ use streamproof_model::op::FaultKind;
 use streamproof_server::scratch::Builder;
 
 use super::CutError;
-use super::controls::run_controls;
+use super::controls::{Stand, run_controls};
 use super::plot::plot;
 use super::recorded::record;
 use super::search::{Hunt, hunt};
@@ -108,15 +108,15 @@ impl Rounds<'_> {
         let mut bench = None;
         if modelled {
             let (folder, mountpoint) = (self.archive.folder(), self.archive.mountpoint());
-            ended.tally.controls = run_controls(
-                self.binary,
-                self.seed,
-                self.run_id,
+            ended.tally.controls = run_controls(&Stand {
+                binary: self.binary,
+                seed: self.seed,
+                run_id: self.run_id,
                 folder,
-                &mountpoint,
-                self.began_ns,
-                self.cancel,
-            )?;
+                mountpoint: &mountpoint,
+                began_ns: self.began_ns,
+                cancel: self.cancel,
+            })?;
             bench = Some(Bench::new(&self.builder, workers)?);
         }
         let parts = usize::from(modelled) + kernels.len();

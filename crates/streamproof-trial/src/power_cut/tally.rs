@@ -3,6 +3,9 @@
 use serde::{Deserialize, Serialize};
 use streamproof_checker::{Cell, ControlResult};
 
+/// The controls of the model, by name: a disk that ignores syncs, and one on which every write is durable.
+pub(crate) const CONTROLS: [&str; 2] = ["lying-disk", "durable-disk"];
+
 /// All power cuts of a run.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -89,6 +92,24 @@ pub struct Kernel {
 }
 
 impl Tally {
+    /// The controls. Where states of the model were tried and one of them was not run, that one was not found: states without
+    /// them are no proof.
+    #[must_use]
+    pub fn controls(&self) -> Vec<ControlResult> {
+        let mut controls = self.controls.clone();
+        let missing = CONTROLS.iter().filter(|name| !self.controls.iter().any(|known| known.name == **name));
+        if !self.profiles.is_empty() {
+            controls.extend(missing.map(|name| ControlResult {
+                name: (*name).to_owned(),
+                target: "power-cut".to_owned(),
+                expect: "to be run".to_owned(),
+                found: false,
+                beside: vec!["it was not run".to_owned()],
+            }));
+        }
+        controls
+    }
+
     /// Adds what one search came to.
     pub(crate) fn searched(&mut self, searched: &Searched) {
         let same = |known: &&mut Searched| known.profile == searched.profile && known.depth == searched.depth;

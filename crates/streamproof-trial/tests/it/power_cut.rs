@@ -82,6 +82,23 @@ fn with_sync_always_no_crash_state_of_ext4_loses_anything_and_the_controls_bite(
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
     assert!(!mounts.contains(dir.path().to_str().unwrap()), "{mounts}");
     assert_eq!(judge_again(&outcome.folder).unwrap().verdict, outcome.verdict);
+    // Without either control nothing of it counts, whatever was found.
+    let file = outcome.folder.join("run.json");
+    let stored: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    for control in 0..2 {
+        for missed in [true, false] {
+            let mut run = stored.clone();
+            let controls = run["power_cuts"]["controls"].as_array_mut().unwrap();
+            assert_eq!(controls.len(), 2);
+            match missed {
+                true => controls[control]["found"] = false.into(),
+                false => drop(controls.remove(control)),
+            }
+            std::fs::write(&file, serde_json::to_vec(&run).unwrap()).unwrap();
+            let again = judge_again(&outcome.folder).unwrap().verdict;
+            assert_eq!(again.verdict, Overall::SelfCheckFailed, "{control} {missed}");
+        }
+    }
 }
 
 #[test]
