@@ -3,7 +3,7 @@
 
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use streamproof_checker::{Context, ControlResult, Invariant, SyncInterval, Verdict};
@@ -15,7 +15,7 @@ use streamproof_server::acquire::Binary;
 
 use super::CutError;
 use super::recorded::record;
-use super::search::{Hunt, hunt};
+use super::search::{Again, Catch, Hunt, hunt};
 use super::tally::CONTROLS;
 use super::visit::Bench;
 use crate::nemesis::Arsenal;
@@ -27,6 +27,9 @@ use crate::workload::{Case, Leg, Step};
 
 /// The stream of these controls.
 const NAME: &str = "SP_CONTROL_POWER_CUT";
+
+/// Recoveries are begun no later than this.
+const AGAIN_LIMIT: Duration = Duration::from_secs(60);
 
 /// Cuts of each: the states of a lying disk are few.
 const CUTS: usize = 12;
@@ -50,12 +53,13 @@ pub(crate) struct Stand<'a> {
 /// # Errors
 /// [`CutError`].
 pub(crate) fn run_controls(stand: &Stand<'_>) -> Result<Vec<ControlResult>, CutError> {
-    let [lying, durable] = on_disks(stand, [Disk::Lying, Disk::Durable])?;
-    Ok(weigh(&lying, &durable))
+    let [lying, durable] = on_disks(stand, [(Disk::Lying, None), (Disk::Durable, None)])?;
+    Ok(weigh(&lying.verdicts, &durable.verdicts))
 }
 
-/// What the states of one recording came to on each of `disks`.
-fn on_disks(stand: &Stand<'_>, disks: [Disk; 2]) -> Result<[Vec<Verdict>; 2], CutError> {
+/// What the states of one recording came to on each of `disks`; with a second one, the power goes again while the server recovers,
+/// on that.
+fn on_disks(stand: &Stand<'_>, disks: [(Disk, Option<Disk>); 2]) -> Result<[Catch; 2], CutError> {
     let Stand { binary, seed, run_id, folder, mountpoint, began_ns, cancel } = *stand;
     let config = json!({ "name": NAME, "subjects": [format!("{NAME}.*")], "storage": "file" });
     let config = config.as_object().cloned().unwrap_or_default();
@@ -89,7 +93,7 @@ fn on_disks(stand: &Stand<'_>, disks: [Disk; 2]) -> Result<[Vec<Verdict>; 2], Cu
     let recorded = record(&setup, &case, builder.clone(), &mut arsenal, &history, began_ns, mountpoint)?;
     let context = Context { sync: SyncInterval::Always, ..Context::default() };
     let bench = Bench::new(&builder, 2)?;
-    let on = |disk: Disk| -> Result<Vec<Verdict>, CutError> {
+    let on = |(disk, again): (Disk, Option<Disk>)| -> Result<Catch, CutError> {
         let hunting = Hunt {
             setup: &setup,
             recorded: &recorded,
@@ -98,10 +102,11 @@ fn on_disks(stand: &Stand<'_>, disks: [Disk; 2]) -> Result<[Vec<Verdict>; 2], Cu
             bench: &bench,
             rules: Rules::default().with_disk(disk),
             cuts: CUTS,
-            until: Instant::now(),
-            second: None,
+            // All states are one turn, which is tried in any case; recoveries have time of their own.
+            until: Instant::now() + if again.is_some() { AGAIN_LIMIT } else { Duration::ZERO },
+            second: again.map(|disk| Again { place: mountpoint, rules: Rules::default().with_disk(disk) }),
         };
-        Ok(hunt(&hunting, None, |_| false)?.verdicts)
+        hunt(&hunting, None, |_| false)
     };
     let [one, other] = disks;
     Ok([on(one)?, on(other)?])
@@ -150,8 +155,8 @@ mod tests {
         controls.iter().map(|control| (control.name.as_str(), control.found)).collect()
     }
 
-    #[test]
-    fn a_disk_that_does_not_lie_and_one_that_loses_are_both_noticed() {
+    /// Does `act` where controls can be run.
+    fn with_stand(act: impl FnOnce(&Stand<'_>)) {
         if skipped() {
             return;
         }
@@ -159,7 +164,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let cancel = AtomicBool::new(false);
         let mountpoint = dir.path().join("mount");
-        let stand = Stand {
+        act(&Stand {
             binary: &binary,
             seed: 3,
             run_id: "controls",
@@ -167,23 +172,57 @@ mod tests {
             mountpoint: &mountpoint,
             began_ns: 1,
             cancel: &cancel,
-        };
-        let [lying, durable] = on_disks(&stand, [Disk::Lying, Disk::Durable]).unwrap();
-        assert_eq!(found(&weigh(&lying, &durable)), [("lying-disk", true), ("durable-disk", true)]);
-        let broken = weigh(&durable, &lying);
-        assert_eq!(found(&broken), [("lying-disk", false), ("durable-disk", false)]);
-        assert!(broken[1].beside.iter().any(|what| what.starts_with("M1 ")), "{:?}", broken[1]);
-        // Nothing that was looked at is nothing that was kept.
-        let mut dead = durable.clone();
-        dead[0].restarts_verified = 0;
-        for nothing in [Vec::new(), dead] {
-            assert_eq!(found(&weigh(&lying, &nothing)), [("lying-disk", true), ("durable-disk", false)]);
-        }
-        // Either alone, and no verdict of the run counts.
-        for (lying, durable) in [(&durable, &durable), (&lying, &lying)] {
-            let run = Run { controls: weigh(lying, durable), ..Run::default() };
-            let verdict = merge(run, durable.clone(), &Context::default());
-            assert_eq!(verdict.verdict, streamproof_checker::Overall::SelfCheckFailed);
-        }
+        });
+    }
+
+    #[test]
+    fn what_only_a_crash_during_a_recovery_shows_is_found_and_both_cuts_are_named() {
+        with_stand(|stand| {
+            // Whatever the first cut leaves is whole; what is lost was acknowledged between the two.
+            let disks = [(Disk::Durable, Some(Disk::Lying)), (Disk::Durable, Some(Disk::Durable))];
+            let [lost, kept] = on_disks(stand, disks).unwrap();
+            for catch in [&lost, &kept] {
+                let [first, second] = &catch.searched[..] else { panic!("{:?}", catch.searched) };
+                assert_eq!((first.depth, first.lossy, second.depth), (1, 0, 2), "{first:?}");
+                assert!(first.tested > 0 && second.recoveries > 0 && second.tested > 0, "{second:?}");
+            }
+            assert!(lost.searched[1].lossy > 0, "{:?}", lost.searched);
+            assert_eq!(kept.searched[1].lossy, 0, "{:?}", kept.verdicts);
+            let run = Run { controls: weigh(&lost.verdicts, &kept.verdicts), ..Run::default() };
+            let verdict = merge(run, lost.verdicts, &Context::default());
+            assert_eq!(verdict.verdict, streamproof_checker::Overall::Fail, "{verdict:?}");
+            let of = verdict.findings.iter().find(|finding| finding.invariant == Invariant::M1).unwrap();
+            let said = &of.examples[0].text;
+            let both = [
+                "; the power went after operation ",
+                " of the recording, at ",
+                " and again after operation ",
+            ];
+            assert!(both.iter().all(|part| said.contains(part)), "{said}");
+        });
+    }
+
+    #[test]
+    fn a_disk_that_does_not_lie_and_one_that_loses_are_both_noticed() {
+        with_stand(|stand| {
+            let [lying, durable] = on_disks(stand, [(Disk::Lying, None), (Disk::Durable, None)]).unwrap();
+            let (lying, durable) = (lying.verdicts, durable.verdicts);
+            assert_eq!(found(&weigh(&lying, &durable)), [("lying-disk", true), ("durable-disk", true)]);
+            let broken = weigh(&durable, &lying);
+            assert_eq!(found(&broken), [("lying-disk", false), ("durable-disk", false)]);
+            assert!(broken[1].beside.iter().any(|what| what.starts_with("M1 ")), "{:?}", broken[1]);
+            // Nothing that was looked at is nothing that was kept.
+            let mut dead = durable.clone();
+            dead[0].restarts_verified = 0;
+            for nothing in [Vec::new(), dead] {
+                assert_eq!(found(&weigh(&lying, &nothing)), [("lying-disk", true), ("durable-disk", false)]);
+            }
+            // Either alone, and no verdict of the run counts.
+            for (lying, durable) in [(&durable, &durable), (&lying, &lying)] {
+                let run = Run { controls: weigh(lying, durable), ..Run::default() };
+                let verdict = merge(run, durable.clone(), &Context::default());
+                assert_eq!(verdict.verdict, streamproof_checker::Overall::SelfCheckFailed);
+            }
+        });
     }
 }

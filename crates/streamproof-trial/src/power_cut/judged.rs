@@ -207,8 +207,9 @@ impl Changing {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+    use crate::power_cut::FIRST;
     use streamproof_checker::{Accept, Blame, Run, merge};
     use streamproof_model::op::{
         ConfigSource, Evidence, Expect, Headers, Outcome, Phase, Publish, Role, SubjectId, Ttl,
@@ -221,6 +222,19 @@ mod tests {
 
     /// After as many cuts, with so many unsynced bytes at each; the streams are those that are there then.
     fn judged_after(cut_us: u64, accept: bool, streams: &[&str], unsynced_bytes: &[u64]) -> Verdict {
+        let (past, records) = story(cut_us, streams, unsynced_bytes);
+        let sync = streamproof_checker::SyncInterval::Always;
+        let accepted = Accept { name: STREAM_LOST.to_owned(), reason: "it is known".to_owned() };
+        let accept = if accept { vec![accepted] } else { Vec::new() };
+        judge(&Past::new(past), records, &Context { sync, accept, ..Context::default() })
+    }
+
+    /// The run, and what follows its first cut.
+    pub(in crate::power_cut) fn story(
+        cut_us: u64,
+        streams: &[&str],
+        unsynced_bytes: &[u64],
+    ) -> (Vec<Record>, Vec<Record>) {
         let event = |at, event| Record::Event { at, event };
         let listing = |phase, streams: &[&str]| Event::Listing {
             phase,
@@ -233,16 +247,16 @@ mod tests {
             json: r#"{"name":"S"}"#.to_owned(),
         };
         let call = Call::UpdateStream { stream: StreamId(0), config: r#"{"name":"S"}"#.to_owned() };
-        let past = Past::new(vec![
+        let past = vec![
             event(1, Event::DeclareStream { id: StreamId(0), name: "S".to_owned() }),
             event(2, config(ConfigSource::Desired)),
             event(3, listing(Phase::Quiet, &["S"])),
             Record::Invoke { id: 0, at: 10, call },
             Record::Done { id: 0, at: 20, outcome: Outcome::Done { count: 0 } },
-        ]);
+        ];
         let kind = FaultKind::PowerCut;
         let mut records = Vec::new();
-        for (fault, unsynced_bytes) in (1..).zip(unsynced_bytes) {
+        for (fault, unsynced_bytes) in (FIRST..).zip(unsynced_bytes) {
             let evidence = Evidence { unsynced_bytes: *unsynced_bytes, ..Evidence::default() };
             records.extend([
                 event(cut_us, Event::FaultBegin { fault, kind, streams: Vec::new() }),
@@ -254,10 +268,7 @@ mod tests {
             ]);
         }
         records.push(event(95, Event::Finished));
-        let sync = streamproof_checker::SyncInterval::Always;
-        let accepted = Accept { name: STREAM_LOST.to_owned(), reason: "it is known".to_owned() };
-        let accept = if accept { vec![accepted] } else { Vec::new() };
-        judge(&past, records, &Context { sync, accept, ..Context::default() })
+        (past, records)
     }
 
     #[test]

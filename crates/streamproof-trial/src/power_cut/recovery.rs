@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use streamproof_crashfs::fuse::{MountOptions, Recording};
@@ -15,6 +14,8 @@ use streamproof_server::poll;
 use streamproof_server::scratch::Builder;
 
 use super::recorded::{Recorded, signed_us};
+use super::search::Again;
+use super::tally::FirstCut;
 use super::visit::Strike;
 use super::{CutError, FIRST};
 use crate::recorder::{Continued, Recorder};
@@ -44,7 +45,7 @@ const QUIET_LIMIT: Duration = Duration::from_millis(400);
 pub(crate) struct Recovery {
     /// Every change of the file system since the first cut.
     pub(crate) log: Log,
-    /// The states, each other than the one it began with.
+    /// The states: that which it began with only where a crash after the recovery leads to it.
     pub(crate) states: Vec<CrashState>,
     /// What was done, from the first cut on, as a history.
     records: Vec<Record>,
@@ -54,6 +55,10 @@ pub(crate) struct Recovery {
     continued: Continued,
     /// When the power went first.
     cut_us: u64,
+    /// The same, as it is told.
+    pub(crate) first: FirstCut,
+    /// By what rules it goes again.
+    pub(crate) rules: Rules,
     /// From times of the log to times of the history, in µs.
     offset_us: i64,
 }
@@ -69,11 +74,11 @@ impl Recovery {
         builder: &Builder,
         rules: Rules,
         parent: &CrashState,
-        place: &Path,
+        again: Again<'_>,
     ) -> Result<Recovery, CutError> {
         let tree = state(&recorded.log, parent.cut, rules);
         let from = Log::from_tree(&tree, &recorded.log);
-        let recording = Recording::mount(place, from, &MountOptions::default())?;
+        let recording = Recording::mount(again.place, from, &MountOptions::default())?;
         let mut server = builder.clone().store_dir(recording.mountpoint()).prepare()?;
         let recorder = Recorder::continuing(&recorded.continued);
         let begun = Instant::now();
@@ -106,12 +111,17 @@ impl Recovery {
             back_us,
             continued,
             cut_us: recorded.us(parent.cut.at_ns),
+            first: FirstCut { ops: parent.cut.ops, cut_us: recorded.us(parent.cut.at_ns) },
+            rules: again.rules,
             offset_us,
         };
         let chosen = cuts(&recovery.log, &recovery.acks_ns(), recorded.seed, Budget::new(CUTS));
-        recovery.states = states(&recovery.log, &chosen, rules);
-        let unchanged = state(&recovery.log, Cut::default(), rules).id();
-        recovery.states.retain(|state| state.id != unchanged);
+        recovery.states = states(&recovery.log, &chosen, again.rules);
+        let unchanged = state(&recovery.log, Cut::default(), again.rules).id();
+        // The one that it began with was tried; not against what was acknowledged since.
+        let mut states = std::mem::take(&mut recovery.states);
+        states.retain(|state| state.id != unchanged || recovery.is_after(state));
+        recovery.states = states;
         Ok(recovery)
     }
 
@@ -170,7 +180,8 @@ impl Recovery {
         self.back_us.is_some_and(|back| self.us(state.cut.at_ns) > back)
     }
 
-    fn us(&self, at_ns: u64) -> u64 {
+    /// A time of the recovery's log as one of the history, in µs.
+    pub(crate) fn us(&self, at_ns: u64) -> u64 {
         (i64::try_from(at_ns / 1000).unwrap_or(i64::MAX) + self.offset_us).max(0) as u64
     }
 
@@ -288,6 +299,8 @@ mod tests {
             back_us: Some(120),
             continued,
             cut_us: 50,
+            first: FirstCut { ops: 1, cut_us: 50 },
+            rules: Rules::default(),
             offset_us: 5,
         };
         let told = |at_us: u64| -> Vec<String> {

@@ -13,7 +13,7 @@ use super::CutError;
 use super::controls::{Stand, run_controls};
 use super::plot::plot;
 use super::recorded::record;
-use super::search::{Hunt, hunt};
+use super::search::{Again, Hunt, hunt};
 use super::states::StatesFile;
 use super::tally::Tally;
 use super::visit::{Bench, workers};
@@ -244,7 +244,11 @@ impl Rounds<'_> {
         let time = place.until.saturating_duration_since(begun);
         let judged_for = if self.profiles.is_empty() { time } else { time / 2 };
         let catch = hunt(
-            &hunting(Rules::default(), begun + judged_for, Some(&mountpoint)),
+            &hunting(
+                Rules::default(),
+                begun + judged_for,
+                Some(Again { place: &mountpoint, rules: Rules::default() }),
+            ),
             Some(&mut file),
             |verdict| {
                 done |= found(verdict);

@@ -56,8 +56,17 @@ pub(crate) struct Hunt<'a> {
     pub(crate) cuts: usize,
     /// No state is begun after this.
     pub(crate) until: Instant,
-    /// Where recoveries are recorded; none: they are not.
-    pub(crate) second: Option<&'a Path>,
+    /// How recoveries are recorded; none: they are not.
+    pub(crate) second: Option<Again<'a>>,
+}
+
+/// Crashes while the server recovers from a crash.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Again<'a> {
+    /// Where the recovery is recorded.
+    pub(crate) place: &'a Path,
+    /// By what rules the power goes again.
+    pub(crate) rules: Rules,
 }
 
 /// What a search came to.
@@ -150,8 +159,8 @@ pub(crate) fn hunt(
             break;
         }
         for parent in chunk.iter().step_by(SECOND_EVERY) {
-            let Some(place) = hunt.second.filter(|_| Instant::now() < hunt.until) else { break };
-            let recovery = Recovery::record(hunt.setup, recorded, hunt.builder, *rules, parent, place)?;
+            let Some(again) = hunt.second.filter(|_| Instant::now() < hunt.until) else { break };
+            let recovery = Recovery::record(hunt.setup, recorded, hunt.builder, *rules, parent, again)?;
             second.found += recovery.states.len();
             second.recoveries += 1;
             let tried = hunt.try_all(&recovery.log, &recovery.states, 1, Some(&recovery))?;
@@ -192,7 +201,8 @@ impl Hunt<'_> {
     ) -> Result<Vec<Tried>, CutError> {
         let Hunt { setup, recorded, context, bench, rules, .. } = self;
         let places = Places { dirs: bench.dirs() };
-        explore(log, states, *rules, &places, |visited| {
+        let rules = recovery.map_or(*rules, |recovery| recovery.rules);
+        explore(log, states, rules, &places, |visited| {
             if setup.cancel.load(Ordering::Relaxed) {
                 return Err(CutError::Case(CaseError::Cancelled));
             }
@@ -212,13 +222,15 @@ impl Hunt<'_> {
                 Some(recovery) => recovery.told(state, records),
                 None => records,
             };
-            let verdict = judge(&recorded.past, records.clone(), context);
+            let mut verdict = judge(&recorded.past, records.clone(), context);
             let lost = verdict.findings.iter().filter(|finding| finding.invariant == Invariant::M1);
+            let cut_us = recovery.map_or(strike.cut_us, |recovery| recovery.us(state.cut.at_ns));
             let line = StateLine {
                 profile: rules.profile.name().to_owned(),
                 depth: if recovery.is_some() { 2 } else { 1 },
                 ops: state.cut.ops,
-                cut_us: strike.cut_us,
+                cut_us,
+                first: recovery.map(|recovery| recovery.first),
                 lasted_ns: state.lasted_ns,
                 unsynced_bytes: state.unsynced_bytes,
                 cell: worst(&verdict.findings),
@@ -228,6 +240,7 @@ impl Hunt<'_> {
                     .reduce(|one, other| (one.0.min(other.0), one.1.max(other.1))),
                 kept: false,
             };
+            line.name_cuts(&mut verdict);
             Ok(Tried { line, records, verdict })
         })
     }

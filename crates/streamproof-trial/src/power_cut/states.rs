@@ -101,17 +101,82 @@ pub(crate) fn judge_stored(
         serde_json::from_slice(&text).map_err(|error| wrap(index)(HistoryError::Io(error.into())))?;
     let past = Past::new(open(history)?);
     let mut verdicts = index.rest;
+    let mut kept = index.states.iter().filter(|line| line.kept);
+    let mut judged = |state: Vec<Record>| {
+        let mut verdict = judge(&past, state, context);
+        if let Some(line) = kept.next() {
+            line.name_cuts(&mut verdict);
+        }
+        verdict
+    };
     let mut state: Vec<Record> = Vec::new();
     for record in open(states)? {
         // One that was cut a second time has two.
         let begins = matches!(record, Record::Event { event: Event::FaultBegin { fault: FIRST, .. }, .. });
         if begins && !state.is_empty() {
-            verdicts.push(judge(&past, std::mem::take(&mut state), context));
+            verdicts.push(judged(std::mem::take(&mut state)));
         }
         state.push(record);
     }
     if !state.is_empty() {
-        verdicts.push(judge(&past, state, context));
+        verdicts.push(judged(state));
     }
     Ok(verdicts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::power_cut::judged::tests::story;
+    use crate::power_cut::tally::FirstCut;
+    use streamproof_checker::Cell;
+
+    #[test]
+    fn a_stored_state_that_was_cut_twice_is_judged_again_with_both_cuts_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let context = Context::default();
+        let (past, once) = story(5, &[], &[7]);
+        let (_, twice) = story(5, &[], &[7, 9]);
+        let line = |first: Option<FirstCut>| StateLine {
+            profile: "ext4".to_owned(),
+            depth: 1 + u32::from(first.is_some()),
+            ops: 31,
+            cut_us: 2_250_000,
+            first,
+            lasted_ns: 1,
+            unsynced_bytes: 1,
+            cell: Cell::Fail,
+            lost: 0,
+            lost_age_us: None,
+            kept: false,
+        };
+        let told = Past::new(past.clone());
+        let mut first = judge(&told, once.clone(), &context);
+        first.findings.iter_mut().for_each(|finding| finding.examples.clear());
+        let mut history = StatesFile::create(&at("history")).unwrap();
+        history.add(line(None), &past, &first).unwrap();
+        let mut states = StatesFile::create(&at("states")).unwrap();
+        for (records, first) in
+            [(&once, None), (&twice, Some(FirstCut { ops: 512, cut_us: 2_000_000 })), (&once, None)]
+        {
+            states.add(line(first), records, &judge(&told, records.clone(), &context)).unwrap();
+        }
+        states.finish(&at("index")).unwrap();
+        let verdicts = judge_stored(&at("history"), &at("states"), &at("index"), &context).unwrap();
+        let said: Vec<bool> = verdicts
+            .iter()
+            .map(|verdict| {
+                let mut examples = verdict.findings.iter().flat_map(|finding| &finding.examples);
+                let words = "the power went after operation 512 of the recording, at 2.000 s, and again after \
+                             operation 31 of the recovery, 0.250 s later";
+                assert!(!verdict.findings.is_empty());
+                examples.any(|example| example.text.contains(words))
+            })
+            .collect();
+        assert_eq!(said, [false, true, false], "{verdicts:?}");
+        // One without an example has one, that both are said.
+        line(Some(FirstCut { ops: 1, cut_us: 1 })).name_cuts(&mut first);
+        assert!(first.findings.iter().all(|finding| finding.examples.len() == 1));
+    }
 }

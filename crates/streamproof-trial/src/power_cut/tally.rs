@@ -1,7 +1,7 @@
 //! What the power cuts of a run came to, beside the verdict: how many states by which rules, and what less than ext4 would leave.
 
 use serde::{Deserialize, Serialize};
-use streamproof_checker::{Cell, ControlResult};
+use streamproof_checker::{Cell, ControlResult, Example, Verdict};
 
 /// The controls of the model, by name: a disk that ignores syncs, and one on which every write is durable.
 pub(crate) const CONTROLS: [&str; 2] = ["lying-disk", "durable-disk"];
@@ -152,6 +152,9 @@ pub struct StateLine {
     pub ops: usize,
     /// When, in µs of the history.
     pub cut_us: u64,
+    /// The cut before it, where `depth` is 2.
+    #[serde(default)]
+    pub first: Option<FirstCut>,
     /// For how long a crash leads to this state, in ns.
     pub lasted_ns: u64,
     /// Bytes written and not durable.
@@ -164,6 +167,38 @@ pub struct StateLine {
     pub lost_age_us: Option<(u64, u64)>,
     /// What was read back is in the file of states.
     pub kept: bool,
+}
+
+/// The cut whose recovery was cut again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FirstCut {
+    /// After how many operations of the recording.
+    pub ops: usize,
+    /// When, in µs of the history.
+    pub cut_us: u64,
+}
+
+impl StateLine {
+    /// Whoever reads a finding of a state that was cut twice must know both cuts: they are said with each of its examples.
+    pub(crate) fn name_cuts(&self, verdict: &mut Verdict) {
+        let Some(first) = self.first else { return };
+        let at = first.cut_us as f64 / 1e6;
+        let later = self.cut_us.saturating_sub(first.cut_us) as f64 / 1e6;
+        let words = format!(
+            "the power went after operation {} of the recording, at {at:.3} s, and again after operation {} of the \
+             recovery, {later:.3} s later",
+            first.ops, self.ops
+        );
+        for finding in &mut verdict.findings {
+            if finding.examples.is_empty() {
+                finding.examples.push(Example { at: self.cut_us, ..Example::default() });
+            }
+            for example in &mut finding.examples {
+                let between = if example.text.is_empty() { "" } else { "; " };
+                example.text = format!("{}{between}{words}", example.text);
+            }
+        }
+    }
 }
 
 #[cfg(test)]

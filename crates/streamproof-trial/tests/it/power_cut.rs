@@ -122,6 +122,7 @@ fn by_default_everything_is_lost_which_is_unprotected_or_a_failure_where_it_must
         assert!(remedy.contains("sync_interval: always") && remedy.contains("slower"), "{remedy}");
         let ext4 = &outcome.record.power_cuts.profiles[0];
         assert_eq!(ext4.lossy, ext4.tested, "{ext4:?}");
+        assert_eq!(judge_again(&outcome.folder).unwrap().verdict, outcome.verdict);
     }
 }
 
