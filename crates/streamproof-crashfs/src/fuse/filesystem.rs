@@ -117,15 +117,16 @@ fn empty(done: Result<Changed<'_>, Errno>, reply: ReplyEmpty) {
     }
 }
 
+/// `O_DSYNC` and `O_SYNC` as the kernel has them (include/uapi/asm-generic/fcntl.h): the latter holds the bit of the former. rustix
+/// has the bits of `O_SYNC` for both, so that a write with `O_DSYNC` alone would be taken for one without any.
+const O_DSYNC: i32 = 0o10_000;
+const O_SYNC: i32 = 0o4_010_000;
+
 fn sync_of(flags: OpenFlags) -> WriteSync {
-    let flags = OFlags::from_bits_retain(flags.0 as u32);
-    // O_SYNC holds the bit of O_DSYNC.
-    if flags.contains(OFlags::SYNC) {
-        WriteSync::Full
-    } else if flags.contains(OFlags::DSYNC) {
-        WriteSync::Data
-    } else {
-        WriteSync::None
+    match flags.0 & O_SYNC {
+        O_SYNC => WriteSync::Full,
+        O_DSYNC => WriteSync::Data,
+        _ => WriteSync::None,
     }
 }
 

@@ -2,6 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "a test ends at the first thing that is not as it should be")]
 
 #[cfg(all(feature = "fuse", target_os = "linux"))]
+mod changes;
+#[cfg(all(feature = "fuse", target_os = "linux"))]
 mod docker;
 #[cfg(all(feature = "fuse", target_os = "linux"))]
 mod fuse;
