@@ -57,11 +57,19 @@ pub(super) fn of_limits(
         let (old, new) = (number(live, key), number(wanted, key));
         (new > 0 && (old == 0 || new < old)).then_some(new)
     };
+    // A stream that discards new messages keeps what it has over these two (`enforceMsgLimit`, `enforceBytesLimit` in
+    // server/filestore.go), until it discards old ones.
+    let discards_new = |doc: &Document| doc.get("discard").and_then(Value::as_str) == Some("new");
+    let enforced = |key: &str| match (discards_new(live), discards_new(wanted)) {
+        (_, true) => None,
+        (true, false) => Some(number(wanted, key)).filter(|limit| *limit > 0),
+        (false, false) => lowered(key),
+    };
     let mut causes = Vec::new();
-    if let Some(limit) = lowered("max_msgs").filter(|limit| *limit < seen.messages) {
+    if let Some(limit) = enforced("max_msgs").filter(|limit| *limit < seen.messages) {
         causes.push(messages(seen, seen.messages - limit, Bound::Exact));
     }
-    if let Some(limit) = lowered("max_bytes").filter(|limit| *limit < seen.bytes) {
+    if let Some(limit) = enforced("max_bytes").filter(|limit| *limit < seen.bytes) {
         let bytes = seen.bytes - limit;
         let average = (seen.bytes / seen.messages).max(1);
         causes.push(Loss {

@@ -22,10 +22,15 @@ async fn messages(ground: &Ground) -> u64 {
 async fn fill(ground: &Ground) {
     ground.publish("s.a", 30).await;
     ground.publish("s.b", 20).await;
+    aged(ground, "S").await;
+}
+
+/// Waits until the last message of a stream is a second old.
+pub(crate) async fn aged(ground: &Ground, stream: &str) {
     // Servers before 2.12 say no time with it: there, by the machine's clock, which is theirs too.
     let began = std::time::Instant::now();
     until("they are a second old", async || {
-        let info = inspect::stream(&ground.js, "S").await.unwrap();
+        let info = inspect::stream(&ground.js, stream).await.unwrap();
         let last = info.pointer("/state/last_ts").and_then(Value::as_str).unwrap();
         match info.get("ts").and_then(Value::as_str) {
             Some(now) => moment::before(now, 1_000_000_000).is_some_and(|then| moment::earlier(last, &then)),
@@ -36,7 +41,7 @@ async fn fill(ground: &Ground) {
 }
 
 /// Whether so many fit what was said.
-fn fits(loss: Option<Loss>, gone: u64) -> bool {
+pub(crate) fn fits(loss: Option<Loss>, gone: u64) -> bool {
     let Some(loss) = loss else { return gone == 0 };
     match loss.messages_bound {
         Bound::Exact => gone == loss.messages,
@@ -58,6 +63,11 @@ async fn what_is_said_to_go_goes_and_nothing_else() {
         };
         for (change, certain) in [
             (json!({"max_msgs": 10}), true),
+            (json!({"max_msgs": 10, "discard": "new"}), true),
+            (json!({"max_bytes": 1000, "discard": "new"}), true),
+            (json!({"max_msgs_per_subject": 5, "discard": "new"}), true),
+            (json!({"max_msgs": 10, "discard": "new", "storage": "memory"}), true),
+            (json!({"max_msg_size": 2}), true),
             (json!({"max_bytes": 1000}), false),
             (json!({"max_age": 500_000_000, "duplicate_window": 500_000_000}), true),
             (json!({"max_msgs_per_subject": 5}), true),

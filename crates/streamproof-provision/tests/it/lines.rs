@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use streamproof_model::fields::{self, Field, find};
-use streamproof_model::plan::{Action, Step};
+use streamproof_model::plan::{Action, Effect, Step};
 use streamproof_model::version::Version;
 use streamproof_provision::ProvisionError;
 
@@ -68,6 +68,15 @@ async fn theirs(ground: &Ground, step: &Step) -> String {
     }
 }
 
+/// The flag without which such a change is never made.
+fn consent_to(step: &Step) -> Option<String> {
+    match (step.action, step.effect) {
+        (Action::Replace, _) => Some(format!("--replace {}", step.name)),
+        (_, Effect::OneWay) => Some("--allow-one-way".into()),
+        _ => None,
+    }
+}
+
 /// What kind of change it is.
 async fn row(ground: &Ground, before: &[(&str, Value)], after: &[(&str, Value)], name: &str) -> String {
     let about = format!("{} {name}", ground.version);
@@ -82,9 +91,13 @@ async fn row(ground: &Ground, before: &[(&str, Value)], after: &[(&str, Value)],
         Action::Replace => "replace".to_owned(),
         _ => format!("{:?}", step.effect).to_lowercase(),
     };
+    if let Some(flag) = consent_to(step) {
+        assert!(step.needs.contains(&flag), "{about}: {flag} is not asked for, but {:?}", step.needs);
+    }
     if !step.needs.is_empty() {
         let none = streamproof_provision::Allow::default();
         assert!(ground.bring(after, &none).await.is_err(), "{about}: taken without consent");
+        assert_eq!(ground.plan(before).await.pending, 0, "{about}: refused, and yet sent");
     }
     if step.action == Action::Replace {
         let theirs = theirs(ground, step).await;
@@ -178,4 +191,54 @@ async fn every_field_on_every_line() {
         let name = format!("fields_{}_{}", version.major, version.minor);
         insta::assert_snapshot!(name, table(version).await);
     }
+}
+
+/// Rules that changed within a line of versions, and a word that came with a later line: on a version on the other side of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fields_whose_rules_changed_within_a_line() {
+    let stream = |more: Value| ("streams/S.json", with(&more, ("name", "S"), "subjects", &json!(["s"])));
+    let consumer = |more: Value, ack: &str| {
+        ("consumers/S/C.json", with(&more, ("durable_name", "C"), "ack_policy", &json!(ack)))
+    };
+    let pushed = json!({"deliver_subject": "to.here", "flow_control": true, "idle_heartbeat": 1_000_000_000,
+        "max_ack_pending": 100});
+    let plain = stream(json!({}));
+    let mut out = String::new();
+    for (version, what, before, after) in [
+        (
+            Version::new(2, 11, 1),
+            "allow_msg_ttl on",
+            vec![plain.clone()],
+            vec![stream(json!({"allow_msg_ttl": true}))],
+        ),
+        (
+            Version::new(2, 12, 8),
+            "max_consumers",
+            vec![stream(json!({"max_consumers": 5}))],
+            vec![stream(json!({"max_consumers": 6}))],
+        ),
+        (
+            Version::new(2, 14, 2),
+            "mem_storage on",
+            vec![plain.clone(), consumer(json!({}), "explicit")],
+            vec![plain.clone(), consumer(json!({"mem_storage": true}), "explicit")],
+        ),
+        (
+            Version::new(2, 14, 6),
+            "ack_policy to flow_control",
+            vec![plain.clone(), consumer(pushed.clone(), "explicit")],
+            vec![plain.clone(), consumer(pushed.clone(), "flow_control")],
+        ),
+        (
+            Version::new(2, 15, 1),
+            "ack_policy to flow_control",
+            vec![plain.clone(), consumer(pushed.clone(), "explicit")],
+            vec![plain.clone(), consumer(pushed.clone(), "flow_control")],
+        ),
+    ] {
+        let ground = Ground::of(version.clone()).await;
+        let kind = row(&ground, &before, &after, what).await;
+        writeln!(out, "{version} {what}: {kind}").unwrap();
+    }
+    insta::assert_snapshot!("within_a_line", out);
 }

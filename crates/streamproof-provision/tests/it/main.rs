@@ -1,9 +1,11 @@
 //! Plans, their carrying out and exports, against real servers of every supported line.
 #![expect(clippy::unwrap_used, reason = "in tests a panic is the report")]
 
+mod bounds;
 mod buckets;
 mod cases;
 mod costs;
+mod delivery;
 mod ground;
 mod interop;
 mod lines;
