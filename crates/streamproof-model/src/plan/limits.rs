@@ -3,7 +3,6 @@
 use super::make::Maker;
 use super::observed::{Document, StreamSeen};
 use super::step::{Action, Effect, Step};
-use crate::normalize::normalize_consumer;
 use crate::version::{Release, Version};
 use serde_json::Value;
 
@@ -16,13 +15,19 @@ const TAKERS_INACTIVE_NS: i64 = 10_000_000_000;
 /// Whether a server refuses new limits of a stream for the sake of a consumer that is there (nats-server `updateWithAdvisory`,
 /// error 10069). Before 2.14.3 a limit that is not there counts as 0 in an update, and any consumer exceeds that.
 pub(super) fn violates(consumer: &Document, stream: &Document, version: &Version) -> bool {
-    exceeds(consumer, stream, !version.has(Release(2, 14, 3)))
-}
-
-fn exceeds(consumer: &Document, stream: &Document, none_is_zero: bool) -> bool {
+    let none_is_zero = !version.has(Release(2, 14, 3));
     LIMITS.iter().any(|key| {
         let limit = limit(stream, key);
         (limit > 0 || none_is_zero) && number(consumer.get(*key)) > limit
+    })
+}
+
+/// Whether a consumer can be had as it is asked for under the limits of a stream: what it leaves out they would fill in, which
+/// pedantic mode refuses (`setConsumerConfigDefaults`), and what is above them is refused (`checkConsumerCfg`).
+fn fits(consumer: &Document, stream: &Document) -> bool {
+    LIMITS.iter().all(|key| {
+        let (limit, own) = (limit(stream, key), number(consumer.get(*key)));
+        limit <= 0 || (own != 0 && own <= limit)
     })
 }
 
@@ -56,11 +61,9 @@ impl Maker<'_> {
         let version = &self.facts.version;
         let stuck = self.observed.consumers.iter().filter(|c| c.stream == step.stream).any(|consumer| {
             let wanted = self.wanted_consumers.get(&(consumer.stream.as_str(), consumer.name.as_str()));
-            let first = wanted.map(|wanted| normalize_consumer(&wanted.config, &seen.config, &self.facts));
+            let later = wanted.map(|wanted| self.normal_consumer(&wanted.config, &wanted.stream));
             violates(&consumer.config, full, version)
-                && first.is_none_or(|first| {
-                    violates(&first, full, version) || exceeds(&first, &seen.config, false)
-                })
+                && later.is_none_or(|later| violates(&later, full, version) || !fits(&later, &seen.config))
         });
         let zero_counts = !version.has(Release(2, 14, 3));
         let stuck = stuck || (zero_counts && taker.is_some() && inactive_ns == 0);

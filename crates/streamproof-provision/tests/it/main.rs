@@ -8,6 +8,7 @@ mod costs;
 mod delivery;
 mod ground;
 mod interop;
+mod limits;
 mod lines;
 mod random;
 mod replacement;
