@@ -1,11 +1,12 @@
 //! Replacements, undisturbed and ended at every boundary: no message and no position is lost.
 
-use crate::ground::{Ground, LINES, replacing};
+use crate::ground::{Ground, LINES, replacing, until};
 use async_nats::HeaderMap;
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 use std::time::Duration;
-use streamproof_model::plan::Options;
+use streamproof_model::plan::{Options, Restore};
+use streamproof_model::version::Release;
 use streamproof_provision::{Halt, Js, apply_halted, inspect, pending, plan_for, resume};
 
 /// What of a message must stay.
@@ -190,6 +191,52 @@ async fn a_replacement_dropped_at_any_moment_loses_nothing() {
         assert_eq!(messages(&ground.js, "S").await, before, "try {try_number}");
         if try_number % 2 == 0 {
             assert_eq!(floor(&ground.js).await, at, "try {try_number}");
+        }
+    }
+}
+
+/// What a stream has of its sources comes back from the server's own snapshot everywhere, and by a copy before 2.15 only; either
+/// way the sources go on where they were.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replaced_stream_keeps_what_it_has_of_its_sources_and_takes_the_rest() {
+    for version in LINES {
+        for (storage, retention, restore) in
+            [("file", "workqueue", Restore::Snapshot), ("memory", "limits", Restore::Copy)]
+        {
+            let about = format!("{version} {restore:?}");
+            let ground = Ground::of(version.clone()).await;
+            let files = |storage: &str, retention: &str| {
+                [
+                    ("streams/O.json", json!({"name": "O", "subjects": ["o.*"]})),
+                    (
+                        "streams/S.json",
+                        json!({"name": "S", "sources": [{"name": "O"}], "storage": storage,
+                            "retention": retention}),
+                    ),
+                ]
+            };
+            ground.settle(&files("file", "limits"), &replacing(&[])).await;
+            ground.publish("o.a", 5).await;
+            until("S has what O has", async || messages(&ground.js, "S").await.len() == 5).await;
+            let before = messages(&ground.js, "S").await;
+            let after = files(storage, retention);
+            let plan = ground.plan(&after).await;
+            let step = plan.changing().next().unwrap();
+            assert_eq!(step.restore, Some(restore), "{about}");
+            if restore == Restore::Copy && version.has(Release(2, 15, 0)) {
+                assert!(step.blocked.is_some(), "{about}: {step:#?}");
+                assert!(ground.bring(&after, &replacing(&["S"])).await.is_err(), "{about}");
+                assert_eq!(messages(&ground.js, "S").await, before, "{about}: refused, and yet touched");
+                continue;
+            }
+            ground.settle(&after, &replacing(&["S"])).await;
+            assert_eq!(messages(&ground.js, "S").await, before, "{about}");
+            ground.publish("o.b", 2).await;
+            until("S has the rest", async || messages(&ground.js, "S").await.len() >= 7).await;
+            let whole = messages(&ground.js, "S").await;
+            assert_eq!(whole[..5], before[..], "{about}");
+            let rest: Vec<&str> = whole[5..].iter().map(|(_, subject, _)| subject.as_str()).collect();
+            assert_eq!(rest, ["o.b", "o.b"], "{about}: something came again");
         }
     }
 }
