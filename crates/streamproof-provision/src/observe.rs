@@ -82,7 +82,8 @@ async fn account(js: &Js) -> Result<Observed, ProvisionError> {
             version: info.version.clone(),
             url: format!("nats://{}:{}", info.host, info.port),
             id: info.server_id.clone(),
-            clustered: answer.pointer("/cluster").is_some(),
+            // The answer itself does not say: what the server told when it was connected to does.
+            clustered: info.cluster.is_some(),
             api_level: u32::try_from(api_level).unwrap_or(u32::MAX),
         },
         account: AccountSeen {

@@ -25,7 +25,8 @@ pub(crate) struct Ground {
     pub(crate) js: Js,
     pub(crate) version: Version,
     pub(crate) journals: tempfile::TempDir,
-    server: Scratch,
+    /// The one that is talked to is the first.
+    servers: Vec<Scratch>,
 }
 
 impl Ground {
@@ -34,18 +35,27 @@ impl Ground {
     }
 
     pub(crate) async fn of(version: Version) -> Self {
-        let server = Scratch::builder().version(version.clone()).start().unwrap();
-        let client = async_nats::connect(server.url()).await.unwrap();
-        Self { js: Js::new(client), version, journals: tempfile::tempdir().unwrap(), server }
+        Self::on(vec![Scratch::builder().version(version).start().unwrap()]).await
+    }
+
+    /// On servers that are up, of one version.
+    pub(crate) async fn on(servers: Vec<Scratch>) -> Self {
+        let client = async_nats::connect(servers[0].url()).await.unwrap();
+        let version = servers[0].binary().version.clone();
+        Self { js: Js::new(client), version, journals: tempfile::tempdir().unwrap(), servers }
+    }
+
+    pub(crate) fn servers(&self) -> &[Scratch] {
+        &self.servers
     }
 
     pub(crate) fn url(&self) -> String {
-        self.server.url()
+        self.servers[0].url()
     }
 
     /// Stops the server and starts it again; the connection comes back by itself.
     pub(crate) async fn restart(&mut self) {
-        self.server.restart().unwrap();
+        self.servers[0].restart().unwrap();
         until("the connection is back", async || self.js.request("INFO", &Value::Null).await.is_ok()).await;
     }
 

@@ -4,6 +4,7 @@
 mod bounds;
 mod buckets;
 mod cases;
+mod cluster;
 mod costs;
 mod delivery;
 mod ground;
