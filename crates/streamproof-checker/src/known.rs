@@ -286,16 +286,16 @@ nats stream ls            # no stream; its messages are gone with it"#,
         tried: "2.15.1: gone; by crash states also on 2.10.25, 2.12.1 and 2.14.6",
     },
     Defect {
-        name: "purge-undone",
-        seen: "messages that were purged are back, all of them, if the power goes before the next message is acknowledged, with \
-               `sync_interval: always` too",
+        name: "removal-undone",
+        seen: "messages that were purged or deleted last of all are back, if the power goes before the next message is acknowledged, \
+               with `sync_interval: always` too",
         shows: &[(Invariant::M7, "returned"), (Invariant::M7, "first sequence fell")],
         faults: &[FaultKind::PowerCut],
         retention: None,
         first_seq: false,
         versions: &[(Version::new(2, 10, 0), None)],
         issue: "not reported yet; filestore.go:purge moves the folder of the messages away and makes a new one, and syncs neither \
-                their folder nor what it writes there",
+                their folder nor what it writes there; filestore.go:removeMsg writes a tombstone and does not sync it",
         reproduction: r#"
 nats stream add A --subjects 'a.*' --defaults
 nats pub a.x --count 5 hello
@@ -305,13 +305,13 @@ kill -9
 rm -r jetstream/'$G'/streams/A/msgs && cp -r kept jetstream/'$G'/streams/A/msgs
 start
 nats stream info A            # 5 messages"#,
-        tried: "2.15.1: 5 are back; by crash states on 2.15.1 alone",
+        tried: "2.15.1: 5; of a deletion (`nats stream rmm A 3 -f`) 5, too. By crash states on 2.15.1 alone",
     },
 ];
 
 /// Rows that no finding matches alone: what tells them is that the change was going on, or was the last that was acknowledged, as
 /// the power went, which the search of crash states sees; it gives them their name.
-const NAMED_BY_SEARCH: &[&str] = &["stream-lost-at-update", "purge-undone"];
+const NAMED_BY_SEARCH: &[&str] = &["stream-lost-at-update", "removal-undone"];
 
 /// Faults after which the server reads its blocks instead of its index.
 const CRASHES: &[FaultKind] = &[

@@ -13,8 +13,8 @@ use super::past::Past;
 /// The name of the defect by which a stream is gone when the power goes while it is changed (`known.rs`).
 const STREAM_LOST: &str = "stream-lost-at-update";
 
-/// The name of the defect by which an acknowledged purge is undone as the power goes.
-const PURGE_UNDONE: &str = "purge-undone";
+/// The name of the defect by which an acknowledged purge or deletion is undone as the power goes.
+const REMOVAL_UNDONE: &str = "removal-undone";
 
 /// The name of the defect by which a message that a limit removed is back after a crash.
 const EVICTED_RETURNS: &str = "evicted-returns";
@@ -129,15 +129,15 @@ pub(crate) fn worst<'v>(findings: impl IntoIterator<Item = &'v Finding>) -> Cell
 
 /// What is known of a stream beside the verdict: whether it was being changed as the power went (nobody but who
 /// sees that moment can tell what the server does then from any other loss), whether limits remove messages from it, and whether
-/// it was purged and nothing has been synced since.
+/// something was removed from it and nothing has been synced since.
 #[derive(Debug, Default)]
 struct Changing {
     limited: HashSet<StreamId>,
     streams: HashMap<StreamId, String>,
     /// Streams that were being changed, by name.
     names: Vec<String>,
-    /// Streams of which the last that was acknowledged is a purge: no message with its sync came after it.
-    purged: HashSet<StreamId>,
+    /// Streams of which the last that was acknowledged is a purge or a deletion: no message with its sync came after it.
+    removed: HashSet<StreamId>,
 }
 
 impl Changing {
@@ -153,11 +153,13 @@ impl Changing {
                     self.limited.insert(*stream);
                 }
             }
-            Op::Call { call: Call::Purge { stream, .. }, outcome, .. } if outcome.happened() => {
-                self.purged.insert(*stream);
+            Op::Call { call: Call::Purge { stream, .. } | Call::Delete { stream, .. }, outcome, .. }
+                if outcome.happened() =>
+            {
+                self.removed.insert(*stream);
             }
             Op::Call { call: Call::Publish(publish), outcome, .. } if outcome.happened() => {
-                self.purged.remove(&publish.stream);
+                self.removed.remove(&publish.stream);
             }
             Op::Call { call: Call::UpdateStream { stream, .. }, done: NEVER, .. } => {
                 self.names.extend(self.streams.get(stream).cloned());
@@ -167,7 +169,7 @@ impl Changing {
     }
 
     /// Gives the defect's name to what is gone together with what was being changed, to what a limit had removed, a crash has
-    /// brought back, and a consumer has been past, and to what is back though it was purged last of all.
+    /// brought back, and a consumer has been past, and to what is back though it was removed last of all.
     fn name(&self, verdict: &mut Verdict, context: &Context) {
         let is_accepted = |name: &str| context.accept.iter().any(|accept| accept.name == name);
         for stream in self.limited.iter().filter_map(|id| self.streams.get(id)) {
@@ -181,15 +183,15 @@ impl Changing {
                 finding.verdict = if is_accepted(EVICTED_RETURNS) { Cell::Accepted } else { finding.verdict };
             }
         }
-        for stream in self.purged.iter().filter_map(|id| self.streams.get(id)) {
+        for stream in self.removed.iter().filter_map(|id| self.streams.get(id)) {
             let back = |finding: &&mut Finding| {
                 finding.invariant == Invariant::M7
                     && ["returned", "first sequence fell"].contains(&finding.class.as_str())
                     && finding.target == *stream
             };
             for finding in verdict.findings.iter_mut().filter(back) {
-                finding.known = Some(PURGE_UNDONE.to_owned());
-                finding.verdict = if is_accepted(PURGE_UNDONE) { Cell::Accepted } else { finding.verdict };
+                finding.known = Some(REMOVAL_UNDONE.to_owned());
+                finding.verdict = if is_accepted(REMOVAL_UNDONE) { Cell::Accepted } else { finding.verdict };
             }
         }
         for target in &self.names {
@@ -295,7 +297,8 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_purge_that_was_the_last_to_be_acknowledged_has_a_name_where_it_is_undone_and_no_other_return_has() {
+    fn a_removal_that_was_the_last_to_be_acknowledged_has_a_name_where_it_is_undone_and_no_other_return_has()
+    {
         let publish = |counter| {
             Call::Publish(Publish {
                 stream: StreamId(0),
@@ -313,7 +316,7 @@ pub(super) mod tests {
         };
         let acked = |seq| Outcome::Acked { seq, duplicate: false };
         let purge = Call::Purge { stream: StreamId(0), filter: None, before: None, keep: None };
-        let calls = [(publish(0), acked(1)), (purge, Outcome::Done { count: 1 }), (publish(1), acked(2))];
+        let delete = Call::Delete { stream: StreamId(0), seq: 1, erase: false };
         let known = |calls: &[(Call, Outcome)]| {
             let mut changing = Changing::default();
             changing.streams.insert(StreamId(0), "S".to_owned());
@@ -335,16 +338,20 @@ pub(super) mod tests {
                 returned("S", "returned, evicted"),
                 returned("T", "returned"),
             ];
-            let accept = vec![Accept { name: PURGE_UNDONE.to_owned(), reason: "it is known".to_owned() }];
+            let accept = vec![Accept { name: REMOVAL_UNDONE.to_owned(), reason: "it is known".to_owned() }];
             changing.name(&mut verdict, &Context { accept, ..Context::default() });
             let known = verdict.findings.into_iter().map(|finding| (finding.known, finding.verdict));
             known.collect::<Vec<_>>()
         };
         let none = (None, Cell::Fail);
-        let undone = (Some(PURGE_UNDONE.to_owned()), Cell::Accepted);
-        assert_eq!(known(&calls[..2]), [undone, none.clone(), none.clone()]);
-        assert_eq!(known(&calls), [none.clone(), none.clone(), none.clone()], "a message came after it");
-        assert_eq!(known(&calls[..1]), [none.clone(), none.clone(), none]);
+        for removal in [purge, delete] {
+            let calls =
+                [(publish(0), acked(1)), (removal, Outcome::Done { count: 1 }), (publish(1), acked(2))];
+            let undone = (Some(REMOVAL_UNDONE.to_owned()), Cell::Accepted);
+            assert_eq!(known(&calls[..2]), [undone, none.clone(), none.clone()]);
+            assert_eq!(known(&calls), [none.clone(), none.clone(), none.clone()], "a message came after it");
+            assert_eq!(known(&calls[..1]), [none.clone(), none.clone(), none.clone()]);
+        }
     }
 
     #[test]
