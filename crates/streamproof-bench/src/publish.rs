@@ -14,8 +14,9 @@ use crate::settings::{Shape, share};
 /// How many messages are sent between two words to the one who watches.
 const WORD_EVERY: u64 = 256;
 
-/// Acks of a fast batch that may be outstanding; the flow is the window.
-const OUTSTANDING_ACKS: u16 = 2;
+/// Acks of a fast batch that may be outstanding; the flow is the window. With one the server waits for the next message at times, with
+/// two it hardly does.
+const OUTSTANDING_ACKS: u16 = 4;
 
 /// How much is in flight while a stream is filled.
 const FILL_WINDOW: usize = 2000;
