@@ -14,8 +14,8 @@ use crate::settings::{Shape, share};
 /// How many messages are sent between two words to the one who watches.
 const WORD_EVERY: u64 = 256;
 
-/// Acks of a fast batch that may be outstanding; the flow is the window. With one the server waits for the next message at times, with
-/// two it hardly does.
+/// Acks of a fast batch that may be outstanding; the flow is the window. Twice the crate's default: with that the server still waits for
+/// the next message at times (README, "How fast the client is").
 const OUTSTANDING_ACKS: u16 = 4;
 
 /// How much is in flight while a stream is filled.

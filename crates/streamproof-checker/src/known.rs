@@ -305,7 +305,7 @@ kill -9
 rm -r jetstream/'$G'/streams/A/msgs && cp -r kept jetstream/'$G'/streams/A/msgs
 start
 nats stream info A            # 5 messages"#,
-        tried: "2.15.1: 5; of a deletion (`nats stream rmm A 3 -f`) 5, too. By crash states on 2.15.1 alone",
+        tried: "2.15.1: 5; of a deletion (`nats stream rmm A 3 -f`) 5, too. By crash states on 2.10.25 and 2.15.1",
     },
 ];
 

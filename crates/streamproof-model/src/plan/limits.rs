@@ -13,13 +13,17 @@ const LIMITS: [&str; 2] = ["max_ack_pending", "inactive_threshold"];
 const TAKERS_INACTIVE_NS: i64 = 10_000_000_000;
 
 /// Whether a server refuses new limits of a stream for the sake of a consumer that is there (nats-server `updateWithAdvisory`,
-/// error 10069). Before 2.14.3 a limit that is not there counts as 0 in an update, and any consumer exceeds that.
+/// error 10069).
 pub(super) fn violates(consumer: &Document, stream: &Document, version: &Version) -> bool {
-    let none_is_zero = !version.has(Release(2, 14, 3));
     LIMITS.iter().any(|key| {
         let limit = limit(stream, key);
-        (limit > 0 || none_is_zero) && number(consumer.get(*key)) > limit
+        (limit > 0 || none_is_zero(version)) && number(consumer.get(*key)) > limit
     })
+}
+
+/// Before 2.14.3 a limit that is not there counts as 0 in an update, and any consumer exceeds that.
+fn none_is_zero(version: &Version) -> bool {
+    !version.has(Release(2, 14, 3))
 }
 
 /// Whether a consumer can be had as it is asked for under the limits of a stream: what it leaves out they would fill in, which
@@ -65,7 +69,7 @@ impl Maker<'_> {
             violates(&consumer.config, full, version)
                 && later.is_none_or(|later| violates(&later, full, version) || !fits(&later, &seen.config))
         });
-        let zero_counts = !version.has(Release(2, 14, 3));
+        let zero_counts = none_is_zero(version);
         let stuck = stuck || (zero_counts && taker.is_some() && inactive_ns == 0);
         if !stuck {
             return;

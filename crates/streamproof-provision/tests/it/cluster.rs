@@ -1,16 +1,15 @@
 //! Three servers as one: replicas and placement, which a server that stands alone has not.
 
-use crate::ground::{Ground, replacing};
+use crate::ground::{Ground, replacing, until_or};
 use serde_json::{Value, json};
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 use streamproof_model::plan::{Effect, Options, Plan};
-use streamproof_model::version::Version;
 use streamproof_provision::{inspect, plan_for};
-use streamproof_server::{PINNED, Scratch};
+use streamproof_server::Scratch;
 
 /// Named by tags of their own, and by one that they share.
-fn three(version: &Version) -> Vec<Scratch> {
+fn three() -> Vec<Scratch> {
     let listeners: Vec<TcpListener> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
     let ports: Vec<u16> = listeners.iter().map(|l| l.local_addr().unwrap().port()).collect();
     drop(listeners);
@@ -23,7 +22,7 @@ fn three(version: &Version) -> Vec<Scratch> {
                 "server_tags: [\"node:{tag}\", \"all\"]\ncluster {{ name: three, listen: \"127.0.0.1:{port}\", routes: [{}] }}\n",
                 routes.join(", ")
             );
-            Scratch::builder().version(version.clone()).config(&config).prepare().unwrap()
+            Scratch::builder().config(&config).prepare().unwrap()
         })
         .collect();
     // None is ready before they have elected a leader.
@@ -44,14 +43,13 @@ fn file(replicas: u64, tag: Option<&str>) -> [(&'static str, Value); 1] {
 const BOUND: Duration = Duration::from_secs(180);
 
 async fn eventually<T>(what: &str, mut so: impl AsyncFnMut() -> Option<T>) -> T {
-    let end = Instant::now() + BOUND;
-    loop {
-        if let Some(found) = so().await {
-            return found;
-        }
-        assert!(Instant::now() < end, "not within {BOUND:?}: {what}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    let mut found = None;
+    let so = until_or(Instant::now() + BOUND, async || {
+        found = so().await;
+        found.is_some()
+    });
+    assert!(so.await, "not within {BOUND:?}: {what}");
+    found.unwrap()
 }
 
 struct Cluster(Ground);
@@ -96,7 +94,7 @@ impl Cluster {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn replicas_and_placement_change_in_place_and_one_after_the_other() {
-    let cluster = Cluster(Ground::on(three(&PINNED)).await);
+    let cluster = Cluster(Ground::on(three()).await);
     cluster.settle(&file(3, None)).await;
     cluster.copies(3).await;
     cluster.0.publish("s", 5).await;

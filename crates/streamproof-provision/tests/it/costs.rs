@@ -8,7 +8,6 @@ use crate::ground::{Ground, LINES, everything, from_export, replacing, until, un
 use serde_json::{Value, json};
 use streamproof_model::moment;
 use streamproof_model::plan::{self, Action, Bound, Effect, Loss, Options};
-use streamproof_model::version::Release;
 use streamproof_provision::{ProvisionError, export, inspect, observe};
 
 const HELD: u64 = 50;
@@ -378,49 +377,5 @@ async fn limits_count_the_consumers_by_which_others_take_from_a_stream() {
         ground.settle(&files(json!({})), &replacing(&["O"])).await;
         let enough = json!({"inactive_threshold": 10_000_000_000_u64});
         ground.settle(&files(enough), &replacing(&[])).await;
-    }
-}
-
-/// Limits and consumers that change together: the consumer first, the stream first, or neither can be.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn limits_change_with_the_consumers_under_them() {
-    let minutes = |n: u64| n * 60_000_000_000;
-    for version in LINES {
-        let ground = Ground::of(version.clone()).await;
-        let files = |limits: Value, mut consumer: Value| {
-            consumer["durable_name"] = json!("C");
-            consumer["ack_policy"] = json!("explicit");
-            let stream = json!({"name": "S", "subjects": ["s"], "consumer_limits": limits});
-            [("streams/S.json", stream), ("consumers/S/C.json", consumer)]
-        };
-        let both = |pending: u64, inactive: u64| json!({"max_ack_pending": pending, "inactive_threshold": minutes(inactive)});
-        let order = async |files: &[(&str, Value)]| -> Vec<String> {
-            ground.plan(files).await.changing().map(|step| step.name.clone()).collect()
-        };
-        ground.settle(&files(both(100, 60), both(100, 60)), &everything()).await;
-        ground.publish("s", 3).await;
-        for (limits, consumer, first) in [
-            (both(50, 30), both(50, 30), "S/C"),
-            (both(200, 60), both(150, 40), "S"),
-            (both(200, 50), both(100, 30), "S"),
-        ] {
-            let files = files(limits, consumer);
-            assert_eq!(order(&files).await[0], first, "{version}");
-            ground.settle(&files, &replacing(&[])).await;
-        }
-        // The one limit wants the consumer first, the other the stream.
-        let crossed = files(both(20, 90), both(20, 90));
-        let plan = ground.plan(&crossed).await;
-        assert_eq!(plan.changing().next().unwrap().action, Action::Replace, "{version}");
-        ground.settle(&crossed, &replacing(&["S"])).await;
-        // What a consumer leaves out it has from its stream, for as long as that has it: where none counts as 0, no order helps.
-        let lifted = files(json!({"max_ack_pending": 20}), json!({"max_ack_pending": 20}));
-        let plan = ground.plan(&lifted).await;
-        let of_stream = plan.changing().find(|step| step.name == "S").unwrap();
-        let in_place = version.has(Release(2, 14, 3));
-        let want = if in_place { Action::Update } else { Action::Replace };
-        assert_eq!(of_stream.action, want, "{version}: {of_stream:#?}");
-        ground.settle(&lifted, &replacing(if in_place { &[] } else { &["S"] })).await;
-        assert_eq!(messages(&ground).await, 3, "{version}");
     }
 }

@@ -158,8 +158,13 @@ impl Changing {
             {
                 self.removed.insert(*stream);
             }
-            Op::Call { call: Call::Publish(publish), outcome, .. } if outcome.happened() => {
-                self.removed.remove(&publish.stream);
+            // Each is synced, or the settings say that it need not be.
+            Op::Call { call: call @ (Call::Publish(_) | Call::Batch { .. }), outcome, .. }
+                if outcome.happened() =>
+            {
+                if let Some(stream) = call.stream() {
+                    self.removed.remove(&stream);
+                }
             }
             Op::Call { call: Call::UpdateStream { stream, .. }, done: NEVER, .. } => {
                 self.names.extend(self.streams.get(stream).cloned());
@@ -350,6 +355,10 @@ pub(super) mod tests {
             let undone = (Some(REMOVAL_UNDONE.to_owned()), Cell::Accepted);
             assert_eq!(known(&calls[..2]), [undone, none.clone(), none.clone()]);
             assert_eq!(known(&calls), [none.clone(), none.clone(), none.clone()], "a message came after it");
+            let [Call::Publish(last), ..] = [&calls[2].0] else { panic!("not a publish") };
+            let batch = Call::Batch { messages: vec![*last] };
+            let batched = [calls[0].clone(), calls[1].clone(), (batch, acked(2))];
+            assert_eq!(known(&batched), [none.clone(), none.clone(), none.clone()], "a batch came after it");
             assert_eq!(known(&calls[..1]), [none.clone(), none.clone(), none.clone()]);
         }
     }
