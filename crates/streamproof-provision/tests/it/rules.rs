@@ -16,7 +16,7 @@ use streamproof_model::project::{self, Project};
 use streamproof_model::version::{Release, Version};
 use streamproof_provision::bring;
 
-use crate::ground::{Ground, LINES, everything, pending, unlike_the_server};
+use crate::ground::{Ground, LINES, everything, pending, unlike_the_server, until};
 
 /// A few files, and whether we mean to be stricter than the server.
 struct Row {
@@ -74,8 +74,15 @@ fn ours(row: &Row, version: &Version) -> (Project, Vec<&'static str>) {
     (project, rules)
 }
 
-/// The answer to the files as they stand: the first refusal.
-async fn theirs(ground: &Ground, row: &Row) -> Result<(), String> {
+/// What a server says to the files as they stand.
+enum Answer {
+    Taken,
+    /// Not even asked: no subject can name it.
+    NoSubject,
+    Refused,
+}
+
+async fn theirs(ground: &Ground, row: &Row) -> Answer {
     for (path, text) in &row.files {
         let parts: Vec<&str> = path.trim_end_matches(".json").split('/').collect();
         let bucket = |make: fn(&serde_json::Map<String, Value>) -> serde_json::Map<String, Value>| {
@@ -95,16 +102,23 @@ async fn theirs(ground: &Ground, row: &Row) -> Result<(), String> {
         let subject = format!("$JS.API.{subject}");
         // A name with a blank or a dot cannot even be asked for.
         if subject.contains(' ') || parts.last().is_some_and(|name| name.contains('.')) {
-            return Err("no subject".into());
+            return Answer::NoSubject;
         }
-        let answer = ground.js.client().request(subject, body.into()).await;
-        let Ok(answer) = answer else { return Err("no answer".into()) };
-        let answer: Value = serde_json::from_slice(&answer.payload).unwrap();
-        if let Some(error) = answer.get("error") {
-            return Err(error["description"].as_str().unwrap_or_default().to_owned());
+        let mut taken = false;
+        until("the place of the stream before is free", async || {
+            let answer = ground.js.client().request(subject.clone(), body.clone().into()).await;
+            let answer = answer.unwrap_or_else(|error| panic!("{} {}: {error}", ground.version, row.what));
+            let answer: Value = serde_json::from_slice(&answer.payload).unwrap();
+            taken = answer.get("error").is_none();
+            // No refusal: `CREATE_TRIES` in apply.rs says where it comes from.
+            answer["error"]["description"] != "error creating store for stream"
+        })
+        .await;
+        if !taken {
+            return Answer::Refused;
         }
     }
-    Ok(())
+    Answer::Taken
 }
 
 async fn clear(ground: &Ground) {
@@ -140,10 +154,10 @@ async fn judge(ground: &Ground, row: &Row, wrong: &mut Vec<String>) -> (char, Ve
         '='
     } else {
         match theirs(ground, row).await {
-            Err(_) => 'x',
-            Ok(()) if row.stricter.is_some() => '!',
-            Ok(()) if rules.contains(&"too-new") && !version.has(STRICT) => '-',
-            Ok(()) => {
+            Answer::NoSubject | Answer::Refused => 'x',
+            Answer::Taken if row.stricter.is_some() => '!',
+            Answer::Taken if rules.contains(&"too-new") && !version.has(STRICT) => '-',
+            Answer::Taken => {
                 wrong.push(format!("{version} {}: taken, and we say {rules:?}", row.what));
                 '?'
             }
