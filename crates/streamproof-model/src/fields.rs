@@ -17,6 +17,10 @@ pub use stream::STREAM;
 /// The oldest release whose rules are known here.
 pub const OLDEST: Release = Release(2, 10, 0);
 
+/// The `inactive_threshold` of the consumer by which a server takes from the origin of a mirror or a source, in nanoseconds
+/// (`sourceHealthCheckInterval`, server/stream.go).
+pub(crate) const TAKERS_INACTIVE_NS: i64 = 10_000_000_000;
+
 /// One field.
 #[derive(Debug, Clone, Copy)]
 pub struct Field {

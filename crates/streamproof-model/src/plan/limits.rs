@@ -2,23 +2,31 @@
 
 use super::make::Maker;
 use super::observed::{Document, StreamSeen};
+use super::send::is_ours;
 use super::step::{Action, Effect, Step};
+use crate::fields::TAKERS_INACTIVE_NS;
 use crate::version::{Release, Version};
 use serde_json::Value;
 
 const LIMITS: [&str; 2] = ["max_ack_pending", "inactive_threshold"];
 
-/// The inactive_threshold of the consumer by which a server takes from a mirror's or a source's origin (nats-server stream.go:
-/// sourceHealthCheckInterval).
-const TAKERS_INACTIVE_NS: i64 = 10_000_000_000;
-
 /// Whether a server refuses new limits of a stream for the sake of a consumer that is there (nats-server `updateWithAdvisory`,
 /// error 10069).
 pub(super) fn violates(consumer: &Document, stream: &Document, version: &Version) -> bool {
-    LIMITS.iter().any(|key| {
-        let limit = limit(stream, key);
-        (limit > 0 || none_is_zero(version)) && number(consumer.get(*key)) > limit
-    })
+    let zero_counts = none_is_zero(version);
+    LIMITS
+        .iter()
+        .any(|key| exceeds(consumer, stream, key) || (zero_counts && exceeds_none(consumer, stream, key)))
+}
+
+/// Whether a consumer is above a limit that is there.
+fn exceeds(consumer: &Document, stream: &Document, key: &str) -> bool {
+    let limit = limit(stream, key);
+    limit > 0 && number(consumer.get(key)) > limit
+}
+
+fn exceeds_none(consumer: &Document, stream: &Document, key: &str) -> bool {
+    limit(stream, key) <= 0 && number(consumer.get(key)) > 0
 }
 
 /// Before 2.14.3 a limit that is not there counts as 0 in an update, and any consumer exceeds that.
@@ -62,6 +70,18 @@ impl Maker<'_> {
                 taker.name
             ));
         }
+        if let Some(taker) = taker
+            && limit(full, "max_ack_pending") > 0
+        {
+            step.notes.push(format!(
+                "{} takes from it by a consumer that acknowledges nothing; with a max_ack_pending for all consumers the server \
+                 refuses to make that again (10082), and at its next start nothing more is copied",
+                taker.name
+            ));
+        }
+        if let Some(why) = self.exceeding_stranger(step, full) {
+            step.blocked = Some(why);
+        }
         let version = &self.facts.version;
         let stuck = self.observed.consumers.iter().filter(|c| c.stream == step.stream).any(|consumer| {
             let wanted = self.wanted_consumers.get(&(consumer.stream.as_str(), consumer.name.as_str()));
@@ -84,6 +104,28 @@ impl Maker<'_> {
             change.rule = Some(rule.into());
         }
         (step.action, step.effect) = (Action::Replace, Effect::Replace);
+    }
+
+    /// A consumer that is in no file, stays, and is above a new limit: the server takes the limit no more than the consumer on a
+    /// stream that is made anew with it, and what is not ours we do not change.
+    fn exceeding_stranger(&self, step: &Step, full: &Document) -> Option<String> {
+        let stays = |config: &Document| !(self.options.prune && is_ours(config));
+        let strangers = self.observed.consumers.iter().filter(|consumer| {
+            let key = (consumer.stream.as_str(), consumer.name.as_str());
+            consumer.stream == step.stream
+                && !self.wanted_consumers.contains_key(&key)
+                && stays(&consumer.config)
+        });
+        let mut above = strangers.filter_map(|one| {
+            LIMITS.into_iter().find(|key| exceeds(&one.config, full, key)).map(|key| (one, key))
+        });
+        let (stranger, key) = above.next()?;
+        let (own, limit) = (number(stranger.config.get(key)), limit(full, key));
+        Some(format!(
+            "{}, a consumer that is in no file, has a {key} of {own}, and the limit would be {limit} (10069); take it into the \
+             files (`export`) and lower its {key} there, or remove it, or leave the limit where it is",
+            stranger.name
+        ))
     }
 }
 

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::transforms;
 use crate::desired::{Desired, DesiredStream};
+use crate::fields::TAKERS_INACTIVE_NS;
 use crate::finding::{Finding, Rule};
 use crate::subject::{collide, is_literal, is_subset, is_valid, is_valid_name};
 use crate::version::{Release, Version};
@@ -32,6 +33,7 @@ pub(super) fn stream(stream: &DesiredStream, desired: &Desired, version: &Versio
         origin.transforms(version, found);
         origin.external(desired, &all, found);
         origin.sizes(desired, found);
+        origin.limits(desired, found);
         if seen.contains(&origin.identity()) {
             found.push(
                 Finding::error(Rule::Contradiction, origin.place(""), "the same source is listed twice")
@@ -100,6 +102,37 @@ impl Origin<'_> {
         let consumer =
             self.config.get("consumer").map(|consumer| consumer.get("name").cloned().unwrap_or_default());
         (self.text("name").to_owned(), self.api(), consumer, subjects)
+    }
+
+    /// A server takes these files, and copies nothing: the consumer by which it takes from the origin acknowledges nothing and
+    /// idles for ten seconds (`sourceHealthCheckInterval`, server/stream.go), and the origin's limits refuse it (10082, 10153).
+    fn limits(&self, desired: &Desired, found: &mut Vec<Finding>) {
+        let here = self.config.get("external").is_none() && self.config.get("consumer").is_none();
+        let origin = desired.stream(self.text("name")).filter(|_| here);
+        let Some(limits) = origin.and_then(|origin| origin.config.get("consumer_limits")) else { return };
+        let limit = |key: &str| limits.get(key).and_then(Value::as_i64).unwrap_or(0);
+        let (name, own) = (self.text("name"), &self.stream.name);
+        let mut refuse = |wrong: bool, why: &str, help: &str| {
+            if wrong {
+                let message =
+                    format!("{own:?} takes from {name:?} by a consumer that {why}: nothing would be copied");
+                found.push(
+                    Finding::error(Rule::Contradiction, self.place(""), message)
+                        .label("is refused there")
+                        .help(help),
+                );
+            }
+        };
+        refuse(
+            limit("max_ack_pending") > 0,
+            "acknowledges nothing, which its \"consumer_limits\" do not allow (\"max_ack_pending\", 10082)",
+            "set \"max_ack_pending\" in each consumer of that stream instead",
+        );
+        refuse(
+            (1..TAKERS_INACTIVE_NS).contains(&limit("inactive_threshold")),
+            "idles for ten seconds, longer than its \"consumer_limits\" allow (\"inactive_threshold\", 10153)",
+            "set the \"inactive_threshold\" of the limits to 10s or more",
+        );
     }
 
     fn own_rules(&self, found: &mut Vec<Finding>) {

@@ -369,7 +369,8 @@ async fn limits_count_the_consumers_by_which_others_take_from_a_stream() {
         ground.settle(&files(hour), &everything()).await;
         ground.publish("o", 1).await;
         until("S takes from O", async || messages(&ground).await == 1).await;
-        let shorter = ground.plan(&files(json!({"inactive_threshold": 5_000_000_000_u64}))).await;
+        // Of S there is no file: `validate` cannot see it.
+        let shorter = ground.plan(&files(json!({"inactive_threshold": 5_000_000_000_u64}))[..1]).await;
         let step = shorter.steps.iter().find(|step| step.name == "O").unwrap();
         let why = step.blocked.as_deref().unwrap_or_default();
         assert!(why.contains("S takes from it"), "{version}: {step:#?}");
@@ -377,5 +378,34 @@ async fn limits_count_the_consumers_by_which_others_take_from_a_stream() {
         ground.settle(&files(json!({})), &replacing(&["O"])).await;
         let enough = json!({"inactive_threshold": 10_000_000_000_u64});
         ground.settle(&files(enough), &replacing(&[])).await;
+    }
+}
+
+/// What `validate` and `plan` say of it, on servers that take it without a word.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_copied_from_a_stream_whose_limits_refuse_the_consumers_of_those_who_take_from_it() {
+    for version in LINES {
+        for (limits, code) in [
+            (json!({"max_ack_pending": 5}), 10082),
+            (json!({"inactive_threshold": 9_000_000_000_u64}), 10153),
+        ] {
+            let ground = Ground::of(version.clone()).await;
+            let create = async |name: &str, config: Value| {
+                ground.js.request(&format!("STREAM.CREATE.{name}"), &config).await.unwrap();
+            };
+            create("O", json!({"name": "O", "subjects": ["o"], "consumer_limits": limits})).await;
+            ground.publish("o", 1).await;
+            create("S", json!({"name": "S", "sources": [{"name": "O"}]})).await;
+            until("S says why it does not", async || {
+                let info = inspect::stream(&ground.js, "S").await.unwrap();
+                info.pointer("/sources/0/error/err_code").and_then(Value::as_u64) == Some(code)
+            })
+            .await;
+            assert_eq!(messages(&ground).await, 0, "{version}");
+            let origin = json!({"name": "O", "subjects": ["o"], "consumer_limits": {"max_ack_pending": 4}});
+            let plan = ground.plan(&[("streams/O.json", origin)]).await;
+            let step = plan.steps.iter().find(|step| step.name == "O").unwrap();
+            assert!(step.notes.iter().any(|note| note.contains("10082")), "{version}: {step:#?}");
+        }
     }
 }

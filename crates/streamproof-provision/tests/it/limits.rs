@@ -104,3 +104,33 @@ async fn limits_and_consumers_change_in_the_order_that_the_server_takes_or_it_is
     assert!(wrong.is_empty(), "{}\n{table}", wrong.join("\n"));
     insta::assert_snapshot!("limits", table);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_limit_below_a_consumer_that_is_in_no_file_is_said_to_be_impossible_and_nothing_is_sent() {
+    for version in LINES {
+        let ground = Ground::of(version.clone()).await;
+        let files = |limit: u64| {
+            let limits = json!({"max_ack_pending": limit});
+            [("streams/S.json", json!({"name": "S", "subjects": ["s"], "consumer_limits": limits}))]
+        };
+        ground.settle(&files(100), &everything()).await;
+        let theirs = json!({"name": "THEIRS", "durable_name": "THEIRS", "ack_policy": "explicit", "max_ack_pending": 80});
+        let body = json!({"stream_name": "S", "config": theirs, "action": "create"});
+        ground.js.request("CONSUMER.CREATE.S.THEIRS", &body).await.unwrap();
+        // At its own value it does not stand in the way.
+        ground.settle(&files(80), &Allow::default()).await;
+        let held = inspect::stream(&ground.js, "S").await.unwrap()["config"].take();
+        let plan = ground.plan(&files(50)).await;
+        let why = plan.changing().next().unwrap().blocked.clone().unwrap_or_default();
+        assert!(why.contains("THEIRS") && why.contains("80") && why.contains("50"), "{version}: {why:?}");
+        let error = ground.bring(&files(50), &replacing(&["S"])).await.unwrap_err();
+        assert_eq!(error.code(), Code::ServerRefused, "{version}: {error}");
+        assert_eq!(inspect::stream(&ground.js, "S").await.unwrap()["config"].take(), held, "{version}");
+        // The server says so too, in place and when it is made on a stream that has the limit.
+        let update = json!({"name": "S", "subjects": ["s"], "consumer_limits": {"max_ack_pending": 50}});
+        ground.js.request("STREAM.UPDATE.S", &update).await.unwrap_err();
+        ground.js.request("CONSUMER.DELETE.S.THEIRS", &Value::Null).await.unwrap();
+        ground.settle(&files(50), &Allow::default()).await;
+        ground.js.request("CONSUMER.CREATE.S.THEIRS", &body).await.unwrap_err();
+    }
+}
