@@ -266,6 +266,69 @@ nats stream info J                              # 2 messages: 300 is back"#,
         tried: "2.14.0, 2.14.6, 2.15.1: 300 is back; 2.10.25, 2.11.11, 2.12.8: all of the first block are, 239 that had been acked",
     },
     Defect {
+        name: "emptied-block-returns",
+        seen: "messages that were deleted, or purged by their subject, are back after a crash: those whose removal left nothing of \
+               their block",
+        shows: &[(Invariant::M7, "returned, alone"), (Invariant::M7, "returned, purged together")],
+        faults: CRASHES,
+        retention: None,
+        first_seq: false,
+        versions: &[(Version::new(2, 14, 0), None)],
+        issue: "not reported yet; filestore.go:PurgeEx and removeMsgFromBlock write no tombstones for what empties a block, and \
+                removeMsgBlock keeps the block's file where it holds tombstones of earlier blocks",
+        reproduction: r#"
+nats stream add A --subjects 'a.*' --max-bytes 100000 --defaults
+nats pub a.keep first
+nats pub a.x --count 239 "$(head -c 100 /dev/zero | tr '\0' x)"
+nats stream purge A --subject a.x -f            # tombstones of the first block, in the second
+nats pub a.y --count 200 "$(head -c 100 /dev/zero | tr '\0' x)"
+nats pub a.z last
+nats stream purge A --subject a.y -f
+nats stream info A                              # 2 messages
+kill -9, start
+nats stream info A                              # 189 messages: 187 of a.y are back
+
+# Or, in place of the second purge: all but the last of the second block, and then that
+nats req '$JS.API.STREAM.PURGE.A' '{"filter":"a.y","seq":427}'
+nats req '$JS.API.STREAM.MSG.DELETE.A' '{"seq":427,"no_erase":true}'
+nats stream info A                              # 15 messages
+kill -9, start
+nats stream info A                              # 16 messages: 427 is back"#,
+        tried: "2.14.0, 2.14.6, 2.15.1: 187, and 427; a deletion that erases (`nats stream rmm`) holds. 2.10.25, 2.11.11, 2.12.8: \
+                234 messages of the first block are back instead, since their tombstones went with the file of the second",
+    },
+    Defect {
+        name: "wrong-first-returns",
+        seen: "messages that were acked, deleted or purged are back after a graceful restart, if the stream had been purged up to a \
+               sequence: those that a crash would have brought back",
+        shows: &[
+            (Invariant::C9, "acked and still there, wrong first"),
+            (Invariant::M7, "returned, wrong first"),
+            (Invariant::M7, "first sequence fell, wrong first"),
+        ],
+        faults: &[],
+        retention: None,
+        first_seq: false,
+        versions: &[(Version::new(2, 14, 0), None)],
+        issue: "not reported yet; filestore.go:compactLocked leaves a block that is empty but for tombstones at the head, so that the \
+                first sequence is wrong, and recoverFullState, which leaves such blocks out, refuses the index (`Stream state \
+                encountered internal inconsistency on recover`): the server reads its blocks, as after a crash",
+        reproduction: r#"
+nats stream add J --subjects 'j.*' --retention work --max-bytes 100000 --defaults
+nats consumer add J W --pull --ack explicit --wait 1h --defaults
+nats pub j.x --count 400 "$(head -c 100 /dev/zero | tr '\0' x)"
+nats consumer next J W --no-ack                 # 1 stays
+nats consumer next J W --count 398
+nats pub j.x --count 2 more
+nats consumer next J W --count 2                # 400 and 401: 402 is left
+nats stream purge J --seq 200 -f                # 1 goes
+nats stream info J                              # 1 message, and the first sequence is 401, which was acked
+stop, start
+nats stream info J                              # 2 messages: 400 is back"#,
+        tried: "2.14.0, 2.14.6, 2.15.1: 400 is back; 2.10.25, 2.11.11, 2.12.1, 2.12.8: the first sequence is 402, and nothing is. On \
+                2.15.1, what is purged by subject as in `emptied-block-returns`, and then up to sequence 2: 187 are back",
+    },
+    Defect {
         name: "stream-lost-at-update",
         seen: "a stream whose configuration is being changed as the power goes is gone as a whole, with `sync_interval: always` too",
         shows: &[(Invariant::K1, "stream missing")],

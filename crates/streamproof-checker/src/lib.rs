@@ -23,6 +23,7 @@ pub mod notation;
 pub mod promise;
 mod publish;
 mod readback;
+mod returned;
 pub mod rules;
 mod state;
 mod stream;

@@ -13,7 +13,7 @@
 //! batch S a 0.1..0.4 -> 4           acked, the last as 4
 //! deliver c 5 a 0.1 #7 x2           sequence 7 in the consumer, second delivery
 //! ack c 5 / dack c 5 -> ok / dack c 5 -> ? / nak c 5 / term c 5
-//! delete S 5 -> ok / purge S on=a.> before=5 keep=2 -> ok
+//! delete S 5 -> ok / delete S 5 erase -> ok / purge S on=a.> before=5 keep=2 -> ok
 //! update S {…} -> ok / refuse S delete -> !10057
 //! info S quiet msgs=2 first=1 last=2 deleted=0 bytes=0 created=1
 //! cinfo c after delivered=5 floor=3 pending=0 ackpending=2 created=1
@@ -163,7 +163,8 @@ impl Scribe {
             }
             "delete" => {
                 let stream = self.stream(word(0)?);
-                let call = Call::Delete { stream, seq: parsed(word(1)?)?, erase: false };
+                let erase = words[2..].contains(&"erase");
+                let call = Call::Delete { stream, seq: parsed(word(1)?)?, erase };
                 self.call(call, outcome(result)?);
             }
             "purge" => {

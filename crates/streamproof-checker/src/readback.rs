@@ -3,6 +3,7 @@
 use crate::column::{ACKED, DELETED, GONE, LIVE, MAYBE_DELETED, PRESENT, READ, REPORTED, Slot};
 use crate::eviction::{AGE_SLACK_US, Above};
 use crate::messages::{ADOPTED, MAY_BE_STORED, MAY_REPEAT, RETRIED, WAS_ACKED};
+use crate::returned::{Back, Removal};
 use crate::stream::Reading;
 use crate::verdict::Invariant;
 use crate::world::World;
@@ -92,7 +93,7 @@ impl World<'_> {
         let sent = *self.messages.get(number);
         if slot.message == number + 1 {
             if slot.flags & GONE != 0 {
-                self.m7_returned(id, seq, number, "it was gone when the stream was read before");
+                self.m7_seen_gone(id, seq, number);
             }
         } else if slot.message == 0
             && !copies
@@ -198,21 +199,6 @@ impl World<'_> {
         });
     }
 
-    /// M7, as to deletion: what an acknowledged delete, purge or rollup removed, or what was gone in an earlier
-    /// reading, does not come back.
-    fn m7_returned(&mut self, id: StreamId, seq: u64, number: u32, why: &str) {
-        let subject = self.messages.get(number).subject;
-        let deleted = self.stream(id).slots.get(seq).flags & DELETED != 0;
-        let class = if !deleted && self.may_have_been_evicted(id, seq, subject) {
-            "returned, evicted"
-        } else if self.stream(id).gone_at_stop.contains(number) {
-            "returned, gone at a stop"
-        } else {
-            "returned"
-        };
-        self.message_violation(Invariant::M7, id.0, class, seq, number, || format!("back: {why}"));
-    }
-
     /// M1 *acked messages are present*, M2 *what was read stays*: an acked message, and one that any reader saw,
     /// is at its sequence unless its removal is justified (M8).
     pub(crate) fn m1_lost(&mut self, id: StreamId, seq: u64, number: u32, flags: u8, class: &'static str) {
@@ -248,6 +234,7 @@ impl World<'_> {
         let mut above = Above { first_present, ..Above::default() };
         let kv = self.stream(id).name.starts_with("KV_");
         self.newer.clear();
+        let mut purged_away = Vec::new();
         let mut next = self.stream(id).slots.previous_live(u64::MAX);
         while let Some(seq) = next {
             let slot = self.stream(id).slots.get(seq);
@@ -255,6 +242,9 @@ impl World<'_> {
             if slot.flags & PRESENT != 0 {
                 self.still_there(id, seq, slot, number, &reading);
             } else {
+                if self.was_purged_away(id, seq, slot, number) {
+                    purged_away.push(seq);
+                }
                 let justified = self.m8_justified(id, seq, slot, number, above, at);
                 let mut flags = (slot.flags & !(LIVE | DELETED | MAYBE_DELETED)) | GONE;
                 if let (false, Some(number)) = (justified, number) {
@@ -281,6 +271,7 @@ impl World<'_> {
             }
             next = seq.checked_sub(1).and_then(|seq| self.stream(id).slots.previous_live(seq));
         }
+        self.m7_and_c9_back(id, &purged_away);
         self.m8_limits(id, &reading);
         self.m11_counts(id, &reading);
         self.c6_counts(id);
@@ -290,12 +281,15 @@ impl World<'_> {
         stream.doubts.clear();
         stream.doubt = 0;
         stream.deletions.clear();
+        stream.erased.clear();
         stream.batches.clear();
         stream.tight = stream.rules.clone();
         if let Some(fault) = self.current_fault() {
             fault.judged.insert(id.0);
-            let stopped = fault.kind.restarts() && fault.kind.graceful();
+            let restarted = fault.kind.restarts();
+            let stopped = restarted && fault.kind.graceful();
             let stream = self.stream(id);
+            stream.wrong_first &= !restarted;
             for number in stopped.then(|| std::mem::take(&mut stream.gone)).into_iter().flatten() {
                 stream.gone_at_stop.insert(number);
             }
@@ -311,33 +305,18 @@ impl World<'_> {
             .set(seq, Slot { flags: slot.flags & !(PRESENT | MAYBE_DELETED | DELETED), ..slot });
         let Some(number) = number else { return };
         let sent = *self.messages.get(number);
-        if slot.flags & DELETED != 0 {
-            self.m7_returned(id, seq, number, "its deletion was acknowledged");
+        let stream = &self.streams[usize::from(id.0)];
+        let removal = if slot.flags & DELETED != 0 {
+            Some(Removal::Deleted { erased: stream.erased.contains(&seq) })
+        } else if stream.purges.has_hit(seq, sent.subject, self.subject(sent.subject)) {
+            let on_subject = stream.purges.has_hit_on_subject(seq, sent.subject, self.subject(sent.subject));
+            Some(Removal::Purged { on_subject })
         } else {
-            let stream = &self.streams[usize::from(id.0)];
-            if stream.purges.has_hit(seq, sent.subject, self.subject(sent.subject)) {
-                self.m7_returned(id, seq, number, "its purge was acknowledged");
-            }
-        }
+            None
+        };
+        self.back.extend(removal.map(|by| Back { seq, number, by }));
         if self.c9_must_be_gone(id, seq, sent.subject) {
-            let stream = self.stream(id);
-            // The walk comes from above: there, what is present is live still; below, it is marked as present.
-            let (below, above) = (stream.slots.get(seq.saturating_sub(1)), stream.slots.get(seq + 1));
-            let alone = below.message != 0
-                && below.flags & PRESENT == 0
-                && above.message != 0
-                && above.flags & LIVE == 0;
-            let class = match (stream.gone_at_stop.contains(number), alone) {
-                (true, _) => "acked and still there, gone at a stop",
-                (false, true) => "acked and still there, alone",
-                (false, false) => "acked and still there",
-            };
-            if alone {
-                stream.back_alone.insert(number);
-            }
-            self.message_violation(Invariant::C9, id.0, class, seq, number, || {
-                "all consumers that it was for have acked it, and got an answer".to_owned()
-            });
+            self.back.push(Back { seq, number, by: Removal::Acked });
         }
         let age_us = reading.begun.saturating_sub(u64::from(sent.invoked_ms) * 1000);
         let ttl = self.messages.ttl(number);

@@ -15,6 +15,9 @@ impl World<'_> {
         self.stream(id);
         if info.phase != Phase::Busy {
             self.m7_state(info);
+            if info.phase == Phase::Quiet {
+                self.note_wrong_first(info);
+            }
             self.m8_bytes(info);
             self.m11_arithmetic(info);
         }
@@ -55,9 +58,17 @@ impl World<'_> {
                 None => self.stream(info.stream).rules.has_limits(),
             };
             let at_stop = number.is_some_and(|number| self.stream(info.stream).gone_at_stop.contains(number));
+            let removed = number.is_some_and(|number| {
+                let flags = self.stream(info.stream).slots.get(info.first_seq).flags;
+                let subject = self.messages.get(number).subject;
+                self.is_removed(info.stream, info.first_seq, flags, subject)
+            });
+            let wrong_first = removed && self.stream(info.stream).wrong_first;
             let class = match (evicted, at_stop) {
+                _ if wrong_first && self.index_is_refused(info.stream) => "first sequence fell, wrong first",
                 (true, _) => "first sequence fell, evicted",
                 (false, true) => "first sequence fell, gone at a stop",
+                (false, false) if wrong_first => "first sequence fell, wrong first",
                 (false, false) => "first sequence fell",
             };
             self.violation(Invariant::M7, info.stream.0, class, Some(info.first_seq), || {

@@ -40,6 +40,10 @@ pub(crate) struct Stream {
     /// Where messages were deleted since: there, one of unknown outcome may have come, pushed an older one out,
     /// and gone again.
     pub(crate) deletions: Deletions,
+    /// What was deleted since by overwriting it.
+    pub(crate) erased: HashSet<u64>,
+    /// The server says that the stream begins with a message that is gone: see `note_wrong_first`.
+    pub(crate) wrong_first: bool,
     /// The last state, and the activity at that time: an old state says nothing of what is read now.
     pub(crate) info: Option<(StreamSnapshot, u64)>,
     pub(crate) activity: u64,
@@ -95,6 +99,8 @@ impl Stream {
             unnamed: HashMap::new(),
             doubt: 0,
             deletions: Deletions::default(),
+            erased: HashSet::new(),
+            wrong_first: false,
             info: None,
             activity: 0,
             created_ns: None,
@@ -122,8 +128,11 @@ impl Stream {
     }
 
     /// Notes that a message's deletion was asked for; its subject, where that is known.
-    pub(crate) fn delete(&mut self, seq: u64, subject: Option<u32>, happened: bool) {
+    pub(crate) fn delete(&mut self, seq: u64, erase: bool, subject: Option<u32>, happened: bool) {
         self.deletions.note(subject);
+        if erase {
+            self.erased.insert(seq);
+        }
         self.slots.mark(seq, if happened { DELETED | MAYBE_DELETED } else { MAYBE_DELETED });
     }
 }
@@ -277,13 +286,21 @@ impl Purges {
 
     /// Whether a message has certainly been purged.
     pub(crate) fn has_hit(&self, seq: u64, subject: u32, name: &str) -> bool {
-        let message = Purged { seq, subject, name, invoked_ms: 0, newer: 0, newer_on_subject: 0 };
         self.everything.is_some_and(|purge| seq <= purge.sure)
-            || self.by_subject.get(&subject).is_some_and(|purge| seq <= purge.sure)
-            || self
-                .others
-                .iter()
-                .any(|(filter, purge)| purge.keep == 0 && seq <= purge.sure && message.matches(filter))
+            || self.has_hit_of(seq, subject, name, |_| true)
+    }
+
+    /// Whether a purge or rollup of its subject, or of a pattern of subjects, has certainly hit it.
+    pub(crate) fn has_hit_on_subject(&self, seq: u64, subject: u32, name: &str) -> bool {
+        self.has_hit_of(seq, subject, name, |filter| !matches!(filter, Filter::Everything))
+    }
+
+    fn has_hit_of(&self, seq: u64, subject: u32, name: &str, of: impl Fn(&Filter) -> bool) -> bool {
+        let message = Purged { seq, subject, name, invoked_ms: 0, newer: 0, newer_on_subject: 0 };
+        self.by_subject.get(&subject).is_some_and(|purge| seq <= purge.sure)
+            || self.others.iter().any(|(filter, purge)| {
+                of(filter) && purge.keep == 0 && seq <= purge.sure && message.matches(filter)
+            })
     }
 
     pub(crate) fn clear(&mut self) {

@@ -6,6 +6,7 @@ use crate::context::Context;
 use crate::findings::{Findings, Target};
 use crate::messages::Messages;
 use crate::promise::{Promise, Property, Row, promise};
+use crate::returned::Back;
 use crate::rules::StreamRules;
 use crate::stream::Stream;
 use crate::verdict::{Counts, Example, Invariant, NotProven};
@@ -36,6 +37,8 @@ pub(crate) struct World<'a> {
     /// Counters by subject, for the walk over a stream.
     pub(crate) newer: Tally,
     pub(crate) present: Tally,
+    /// What is back, in the reading that ends.
+    pub(crate) back: Vec<Back>,
     pub(crate) now: u64,
     /// When the server was last seen to be back, in µs.
     pub(crate) up_since: u64,
@@ -79,6 +82,7 @@ impl<'a> World<'a> {
             listed: None,
             newer: Tally::default(),
             present: Tally::default(),
+            back: Vec::new(),
             now: 0,
             up_since: 0,
             finished: false,
@@ -104,12 +108,12 @@ impl<'a> World<'a> {
             Call::Publish(publish) => self.publish(publish, invoked, done, outcome),
             Call::Batch { messages } => self.batch(messages, invoked, done, outcome),
             Call::Ack { consumer, seq, kind, .. } => self.ack(*consumer, *seq, *kind, done, outcome),
-            Call::Delete { stream, seq, .. } => {
+            Call::Delete { stream, seq, erase } => {
                 if outcome.may_have_happened() {
                     let message = self.stream(*stream).slots.get(*seq).message;
                     let subject = message.checked_sub(1).map(|number| self.messages.get(number).subject);
                     let stream = self.stream(*stream);
-                    stream.delete(*seq, subject, outcome.happened());
+                    stream.delete(*seq, *erase, subject, outcome.happened());
                     stream.activity += 1;
                 }
             }

@@ -6,6 +6,7 @@ mod invariants;
 mod known;
 mod merge;
 mod mutations;
+mod returned;
 mod simulator;
 mod verdicts;
 

@@ -16,6 +16,9 @@ const STREAM_LOST: &str = "stream-lost-at-update";
 /// The name of the defect by which an acknowledged purge or deletion is undone as the power goes.
 const REMOVAL_UNDONE: &str = "removal-undone";
 
+/// What a removal that is undone shows as: not what a limit had removed, or what had been seen to be gone.
+const BACK: &[&str] = &["returned", "returned, alone", "returned, purged together", "first sequence fell"];
+
 /// The name of the defect by which a message that a limit removed is back after a crash.
 const EVICTED_RETURNS: &str = "evicted-returns";
 
@@ -191,7 +194,7 @@ impl Changing {
         for stream in self.removed.iter().filter_map(|id| self.streams.get(id)) {
             let back = |finding: &&mut Finding| {
                 finding.invariant == Invariant::M7
-                    && ["returned", "first sequence fell"].contains(&finding.class.as_str())
+                    && BACK.contains(&finding.class.as_str())
                     && finding.target == *stream
             };
             for finding in verdict.findings.iter_mut().filter(back) {
@@ -339,7 +342,7 @@ pub(super) mod tests {
                 ..of.clone()
             };
             verdict.findings = vec![
-                returned("S", "returned"),
+                returned("S", "returned, alone"),
                 returned("S", "returned, evicted"),
                 returned("T", "returned"),
             ];

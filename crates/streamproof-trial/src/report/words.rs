@@ -96,7 +96,12 @@ pub fn what(finding: &Finding) -> String {
         (I::M7, "returned, gone at a stop") => {
             format!("{} back that a restart before had shown to be gone", many("message"))
         }
-        (I::M7, "returned") => format!("{} back that had been deleted", many("message")),
+        (I::M7, "returned, wrong first") => {
+            format!("{} back though they had been removed, as the index was refused", many("message"))
+        }
+        (I::M7, class) if class.starts_with("returned") => {
+            format!("{} back that had been deleted", many("message"))
+        }
         (I::M7, class) => format!("its {class}{}", times()),
         (I::M10, "stored again") => format!("{} stored again within the duplicate window", many("message")),
         (I::M11, "unreadable") => format!("{} that cannot be read", many("message")),
