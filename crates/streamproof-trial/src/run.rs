@@ -372,6 +372,10 @@ fn fill(server: &Scratch, arsenal: &Arsenal, gauge: &Gauge, cancel: &AtomicBool)
     };
     disk.fill().map_err(|error| format!("the disk could not be filled: {error}"))?;
     let waited = streamproof_server::poll::until(streamproof_server::poll::Pace::CALM, REFUSED_LIMIT, || {
+        // What limits and consumers let go of makes room for what comes.
+        if disk.has_room() {
+            disk.fill().ok();
+        }
         if refused() >= REFUSED_MIN || cancel.load(Ordering::Relaxed) {
             Ok(())
         } else {
