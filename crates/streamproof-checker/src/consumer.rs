@@ -73,9 +73,44 @@ pub(crate) struct Consumer {
     pub(crate) walked: u64,
     pub(crate) floor: u64,
     pub(crate) info: Option<(ConsumerSnapshot, u64, u64)>,
+    pub(crate) floors: Floors,
     pub(crate) created_ns: Option<i64>,
     /// Whether a message of this subject is for it: 0 not looked up, 1 yes, 2 no.
     matching: Vec<u8>,
+}
+
+/// The ack floors that were seen of a consumer, for they do not fall.
+#[derive(Debug, Default)]
+pub(crate) struct Floors {
+    /// The highest that was seen in quiet and has outlived a restart: the server has read it from its store.
+    kept: u64,
+    /// Those seen in quiet since the last restart: (time, floor), ascending in both.
+    seen: Vec<(u64, u64)>,
+}
+
+impl Floors {
+    pub(crate) fn saw(&mut self, at: u64, floor: u64) {
+        if self.seen.last().is_none_or(|(_, highest)| floor > *highest) {
+            self.seen.push((at, floor));
+        }
+    }
+
+    /// The highest floor that was seen by a time.
+    pub(crate) fn by(&self, until: u64) -> u64 {
+        let seen = self.seen.iter().rev().find(|(at, _)| *at <= until);
+        seen.map_or(self.kept, |(_, floor)| self.kept.max(*floor))
+    }
+
+    /// A restart has left this one.
+    pub(crate) fn restarted(&mut self, floor: u64) {
+        self.kept = self.by(u64::MAX).min(floor);
+        self.seen.clear();
+    }
+
+    /// A purge up to a sequence: it moves floors.
+    pub(crate) fn forget(&mut self) {
+        *self = Self::default();
+    }
 }
 
 impl Consumer {

@@ -87,9 +87,14 @@ impl World<'_> {
             name.as_ref().map(|(subject, name)| (*subject, name.as_str())),
             Purge { below, until_ms: millis(done), sure, keep: keep.unwrap_or_default() },
         );
-        stream.purges.before_seq |= before.is_some();
+        if before.is_some() {
+            stream.purges.before_seq = true;
+            for consumer in stream.consumers.clone() {
+                self.consumers[usize::from(consumer)].floors.forget();
+            }
+        }
         let literal = name.filter(|(_, name)| !name.contains(['*', '>']));
-        stream.deletions.note(literal.map(|(subject, _)| subject));
+        self.stream(id).deletions.note(literal.map(|(subject, _)| subject));
     }
 
     fn rollup(&mut self, publish: &Publish, seq: Option<u64>) {

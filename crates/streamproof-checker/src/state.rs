@@ -144,9 +144,13 @@ impl World<'_> {
         self.consumer(id);
         if info.phase != Phase::Busy {
             self.c4_not_ahead(info);
-            if info.phase == Phase::After {
-                self.c3_floor(info);
-                self.consumer(id).kept(info.floor_stream);
+            match info.phase {
+                Phase::After => {
+                    self.c3_floor(info);
+                    self.consumer(id).kept(info.floor_stream);
+                }
+                Phase::Quiet => self.consumer(id).floors.saw(at, info.floor_stream),
+                Phase::Busy => {}
             }
         }
         let stream = self.consumer(id).stream;
@@ -184,8 +188,8 @@ impl World<'_> {
 
     /// C3 *the ack floor holds*: after a recovery the ack floor is at least F, the highest durably double-acked
     /// sequence below which every matching message is durably double-acked, or was gone before it was delivered;
-    /// and at least what it was in a snapshot that is old enough, or any snapshot after a graceful stop. Durable
-    /// is what the promise table says: by default, answered [`ACK_WINDOW_US`] before the fault.
+    /// and at least what it was in a snapshot that is old enough, or any snapshot after a graceful stop, of this life of the server
+    /// or an earlier one. Durable is what the promise table says: by default, answered [`ACK_WINDOW_US`] before the fault.
     fn c3_floor(&mut self, info: &ConsumerSnapshot) {
         let id = info.consumer;
         let index = usize::from(id.0);
@@ -198,6 +202,13 @@ impl World<'_> {
         // After a purge up to a sequence a good server's floor moves; other purges only raise it (nats-server
         // consumer.go:purge).
         let purged = self.streams[stream].purges.before_seq;
+        let held = match (promise, self.findings.fault) {
+            (Promise::Yes, Some((kind, begun))) if !purged => Some((kind, begun)),
+            (Promise::Window, Some((kind, begun))) if !purged => {
+                Some((kind, begun.saturating_sub(ACK_WINDOW_US)))
+            }
+            _ => None,
+        };
         if let (Some((before, at, _)), Some((kind, begun)), false) =
             (&consumer.info, self.findings.fault, purged)
             && before.phase != Phase::After
@@ -217,8 +228,30 @@ impl World<'_> {
                     Some(info.floor_stream),
                     || format!("ack floor {} after {}, {floor} before", info.floor_stream, kind.name()),
                 );
+                self.consumers[index].floors.forget();
                 return;
             }
+        }
+        if let Some((kind, until)) = held {
+            let floor = self.consumers[index].floors.by(until);
+            if info.floor_stream < floor {
+                self.consumers[index].floors.forget();
+                self.consumer_violation(
+                    Invariant::C3,
+                    id.0,
+                    "ack floor fell",
+                    Some(info.floor_stream),
+                    || format!("ack floor {} after {}, {floor} earlier", info.floor_stream, kind.name()),
+                );
+                return;
+            }
+        }
+        match (held, self.findings.fault) {
+            (Some((kind, _)), _) if kind.restarts() => {
+                self.consumers[index].floors.restarted(info.floor_stream);
+            }
+            (None, Some((kind, _))) if kind.restarts() => self.consumers[index].floors.forget(),
+            _ => {}
         }
         let mut floor = self.acked_floor(index, stream);
         // A running server's floor can lag behind what was acked: where it was seen to after the last answer, the fault took nothing.

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use simulator::{DAMAGES, Good, Random, Tally, damage};
 use streamproof_checker::{Context, check};
-use streamproof_model::op::{Call, Event, FaultKind, Op, Ops, Reader, Stored};
+use streamproof_model::op::{Call, Event, FaultKind, Op, Ops, Outcome, Reader, Seen, Stored};
 use streamproof_server::{PINNED, Scratch};
 use streamproof_trial::nemesis::Arsenal;
 use streamproof_trial::run::{Setup, run_case};
@@ -141,25 +141,44 @@ fn gone(ops: &[Op]) -> Vec<(usize, Vec<Stored>)> {
     ends
 }
 
-/// What was damaged: the first operation that is another one; and of a stored message, how many publishes to its subject, or deletions,
-/// had no known outcome until then.
+/// What was damaged: the first operation that is another one; how many of those that are had no known outcome themselves; and of a
+/// stored message, how many publishes to its subject, or deletions, had none until then.
 fn damaged(good: &[Op], ops: &[Op]) -> String {
-    let Some(index) = good.iter().zip(ops).position(|(was, is)| was != is) else {
+    let changed: Vec<usize> =
+        (0..good.len().min(ops.len())).filter(|index| good[*index] != ops[*index]).collect();
+    let Some(index) = changed.first().copied() else {
         return "the end".to_owned();
     };
+    let in_doubt = |outcome: &Outcome| outcome.may_have_happened() && !outcome.happened();
     let open = good[..index].iter().filter(|op| match (op, &good[index]) {
         (Op::Call { call, outcome, .. }, Op::Event { event: Event::Stored(stored), .. }) => {
             let on_it = match call {
                 Call::Publish(publish) => publish.subject == stored.subject,
                 call => matches!(call, Call::Delete { .. } | Call::Purge { .. }),
             };
-            on_it && outcome.may_have_happened() && !outcome.happened()
+            on_it && in_doubt(outcome)
         }
         _ => false,
     });
     let open = open.count();
+    // Where something was taken out, all that follows is another.
+    let changed = if good.len() == ops.len() { changed } else { vec![index] };
+    let itself = changed.iter().filter(|index| match &good[**index] {
+        Op::Event {
+            event: Event::Stored(Stored { seen: Seen::Ours { publisher, counter, .. }, .. }),
+            ..
+        } => good.iter().any(|op| {
+            matches!(op, Op::Call { call: Call::Publish(publish), outcome, .. }
+                    if (publish.publisher, publish.counter) == (*publisher, *counter) && in_doubt(outcome))
+        }),
+        _ => false,
+    });
+    let (itself, of) = (itself.count(), changed.len());
     let was = format!("{:?}", good[index]);
-    format!("{open} of unknown outcome; {}", was.chars().take(260).collect::<String>())
+    format!(
+        "{itself} of {of} and {open} before of unknown outcome; {}",
+        was.chars().take(260).collect::<String>()
+    )
 }
 
 fn trial(histories: &[Good], kind: usize, times: u32) -> (Tally, Vec<String>) {

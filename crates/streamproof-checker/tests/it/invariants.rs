@@ -452,6 +452,33 @@ fn c9_and_c1_a_message_that_is_back_alone_has_a_class_of_its_own() {
     );
 }
 
+#[test]
+fn c3_a_floor_that_was_held_once_is_held_by_later_lives_of_the_server_too() {
+    let quiet = |floor: u64| format!("cinfo c quiet delivered=3 floor={floor}\n");
+    let after = |floor: u64| format!("cinfo c after delivered=3 floor={floor}\n");
+    let held = format!("ack c 1\n ack c 2\n {} wait 600ms\n", quiet(2));
+    let fell = &["C3 ack floor fell ×1"];
+    // A younger state in between does not make it younger.
+    consumed(&format!("{held} {} fault kill\n {}", quiet(3), after(2)), &[]);
+    consumed(&format!("{held} {} fault kill\n {}", quiet(3), after(1)), fell);
+    // It was there after a restart, so the server has read it from its store: whatever comes next begins with that.
+    consumed(&format!("{held} fault kill\n {} {} fault kill\n {}", after(2), quiet(2), after(1)), fell);
+    consumed(&format!("{} fault kill\n {} fault kill\n {}", quiet(2), after(2), after(1)), fell);
+    consumed(&format!("{} fault stop\n {} fault kill\n {}", quiet(2), after(2), after(1)), fell);
+    // It was young when it fell: that is nothing, then and later.
+    consumed(&format!("{} fault kill\n {} wait 600ms\n fault kill\n {}", quiet(2), after(1), after(1)), &[]);
+    consumed(&format!("{} fault kill\n {} fault kill\n {}", quiet(2), after(1), after(0)), fell);
+    // On a running server nothing is written yet.
+    consumed(&format!("{} fault disconnect\n {} fault kill\n {}", quiet(2), after(2), after(1)), &[]);
+    // A purge up to a sequence moves it.
+    let purged = format!("{held} purge S before=2 -> ok\n");
+    consumed(&format!("{purged} {} fault kill\n {}", quiet(2), after(1)), &[]);
+    let read = "fault disconnect\n read S after: 2=a:0.1 3=a:0.2";
+    consumed(&format!("{purged} {read}\n {} fault kill\n {}", quiet(1), after(1)), &[]);
+    // What has been told is not told again.
+    consumed(&format!("{held} fault stop\n {} {} fault stop\n {}", after(1), quiet(1), after(1)), fell);
+}
+
 /// What a push consumer had sent is read while its server goes down: the fault has begun, and the next life sends it again.
 #[test]
 fn c7_and_c8_what_arrives_while_a_server_goes_down_is_of_the_life_that_ends() {

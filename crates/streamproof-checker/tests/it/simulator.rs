@@ -543,7 +543,7 @@ pub(crate) fn damage(good: &Good, kind: &str, random: &mut Random) -> Option<Vec
 fn floors(ops: &[Op], graceful: bool) -> Vec<(usize, u64)> {
     let mut floors: BTreeMap<u16, Vec<(u64, u64)>> = BTreeMap::new();
     let mut without_acks = Vec::new();
-    let (mut wanted, mut until) = (false, 0);
+    let (mut wanted, mut restarts, mut until) = (false, false, 0);
     let mut found = Vec::new();
     for (index, op) in ops.iter().enumerate() {
         let Op::Event { at, event } = op else { continue };
@@ -552,18 +552,21 @@ fn floors(ops: &[Op], graceful: bool) -> Vec<(usize, u64)> {
                 without_acks.push(id.0);
             }
             Event::FaultBegin { kind, .. } => {
-                wanted = kind.restarts() && kind.graceful() == graceful;
+                restarts = kind.restarts();
+                wanted = restarts && kind.graceful() == graceful;
                 until = if graceful { *at } else { at.saturating_sub(500_000) };
             }
             Event::ConsumerInfo(info) if info.phase == Phase::Quiet => {
                 floors.entry(info.consumer.0).or_default().push((*at, info.floor_stream));
             }
-            Event::ConsumerInfo(info) if info.phase == Phase::After && wanted => {
-                let before =
-                    floors.get(&info.consumer.0).into_iter().flatten().filter(|(at, _)| *at <= until);
+            Event::ConsumerInfo(info) if info.phase == Phase::After && restarts => {
+                let floors = floors.entry(info.consumer.0).or_default();
+                let before = floors.iter().filter(|(at, _)| *at <= until);
                 let before = before.map(|(_, floor)| *floor).max().unwrap_or_default();
                 let acks = !without_acks.contains(&info.consumer.0);
-                found.extend((acks && before > 0).then_some((index, before)));
+                found.extend((wanted && acks && before > 0).then_some((index, before)));
+                // What a crash has taken rightly cannot be missed later.
+                floors.retain(|(_, floor)| *floor <= info.floor_stream);
             }
             _ => {}
         }
