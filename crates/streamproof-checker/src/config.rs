@@ -25,10 +25,7 @@ impl World<'_> {
             self.consumer(consumer);
         }
         match source {
-            ConfigSource::Desired => match consumer {
-                Some(consumer) => self.consumer(consumer).desired = Some(config),
-                None => self.stream(id).desired = Some(config),
-            },
+            ConfigSource::Desired => self.desired(id, consumer, config),
             ConfigSource::Before => {
                 self.k2_as_desired(id, consumer, &config);
                 self.take_config(id, consumer, config);
@@ -38,6 +35,24 @@ impl World<'_> {
                 self.take_config(id, consumer, config);
             }
         }
+    }
+
+    /// Until the server has said what a stream or consumer is (the power can go before), it is what was asked for.
+    fn desired(&mut self, id: StreamId, consumer: Option<ConsumerId>, config: Value) {
+        if let Some(consumer) = consumer {
+            let state = self.consumer(consumer);
+            if state.before.is_none() {
+                state.set_rules(ConsumerRules::of(&config));
+            }
+            state.desired = Some(config);
+            return;
+        }
+        let stream = self.stream(id);
+        if stream.before.is_none() {
+            stream.rules = StreamRules::of(&config);
+            (stream.tight, stream.loose) = (stream.rules.clone(), stream.rules.clone());
+        }
+        stream.desired = Some(config);
     }
 
     fn take_config(&mut self, id: StreamId, consumer: Option<ConsumerId>, config: Value) {

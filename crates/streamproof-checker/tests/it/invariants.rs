@@ -543,6 +543,21 @@ fn c9_an_ack_that_a_crash_took_before_the_last_one_came_removes_nothing() {
     );
 }
 
+/// The power can go before the server has said how a stream is configured: until then it is as it was asked for.
+#[test]
+fn c9_a_stream_that_nobody_has_looked_at_yet_is_as_its_file_says() {
+    let text = |between: &str| {
+        format!(
+            "desired S {{\"retention\":\"interest\"}}\n consumer S c {{\"ack_policy\":\"explicit\",\"durable_name\":\"c\"}}
+             consumer S d {{\"ack_policy\":\"explicit\",\"durable_name\":\"d\"}}\n pub S a 0.0 -> 1\n deliver c 1 a 0.0\n dack c 1 -> ok
+             {between} fault power-cut\n read S after: 1=a:0.0\n deliver d 1 a 0.0\n dack d 1 -> ok
+             fault power-cut\n config S {{\"retention\":\"interest\"}}\n read S after: 1=a:0.0"
+        )
+    };
+    finds(&text(""), &[]);
+    finds(&text("wait 600ms\n"), &["C9 acked and still there ×1"]);
+}
+
 #[test]
 fn m7_what_was_gone_at_a_restart_and_is_back_after_a_crash_has_a_class_of_its_own() {
     let queue =
