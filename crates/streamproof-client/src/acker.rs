@@ -175,7 +175,7 @@ impl Acker {
         Ok(())
     }
 
-    /// Waits until every ack sent so far has an outcome.
+    /// Waits until no ack is without an outcome. While others go on acking, that may be never.
     pub async fn settle(&self) -> Totals {
         self.pipeline.settle().await
     }

@@ -25,9 +25,11 @@ pub(crate) enum Kind {
     GivenBack,
     /// The caller has the bare message.
     Taken,
+    /// It wants no answer.
+    Unasked,
 }
 
-const KINDS: usize = 5;
+const KINDS: usize = 6;
 
 /// What all deliveries of a consumer share.
 pub(crate) struct Answers {
@@ -78,24 +80,28 @@ impl Answers {
             termed: of(Kind::Termed),
             given_back: of(Kind::GivenBack),
             taken: of(Kind::Taken),
+            unasked: of(Kind::Unasked),
             unanswered: self.open.load(Relaxed),
         }
     }
 
     /// Counts one in; every one is let go of later. Whether it wants an answer.
-    pub(crate) fn hand_out(&self, reply: &str) -> bool {
+    pub(crate) fn hand_out(&self, reply: Option<&str>) -> bool {
         self.held.fetch_add(1, Relaxed);
         self.delivered.fetch_add(1, Relaxed);
-        match self.policy {
-            AckPolicy::None => return false,
-            AckPolicy::Explicit => {}
-            AckPolicy::All => {
-                let Some(at) = parse(reply) else { return false };
+        match (self.policy, reply) {
+            (AckPolicy::Explicit, Some(_)) => {}
+            (AckPolicy::All, Some(reply)) if let Some(at) = parse(reply) => {
                 // One that is delivered again has taken the place of itself.
                 if lock(&self.uncovered).insert(at.stream_sequence, reply.into()).is_some() {
                     self.answered[Kind::GivenBack as usize].fetch_add(1, Relaxed);
                     return true;
                 }
+            }
+            // Anybody can publish on a deliver subject: what has no place to answer to is no consumer's.
+            _ => {
+                self.answered[Kind::Unasked as usize].fetch_add(1, Relaxed);
+                return false;
             }
         }
         self.open.fetch_add(1, Relaxed);

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use crate::answers::{Answers, Kind, NAK};
 use crate::error::PublishError;
 use crate::outcome::number;
+use crate::pipeline::LONGEST;
 
 const ACK: Bytes = Bytes::from_static(b"+ACK");
 const TERM: Bytes = Bytes::from_static(b"+TERM");
@@ -55,7 +56,7 @@ pub struct Delivery {
 
 impl Delivery {
     pub(crate) fn new(message: Message, answers: &Arc<Answers>) -> Self {
-        let open = message.reply.as_deref().is_some_and(|reply| answers.hand_out(reply));
+        let open = answers.hand_out(message.reply.as_deref());
         Delivery { message, answers: answers.clone(), open }
     }
 
@@ -93,7 +94,7 @@ impl Delivery {
     pub async fn nak(self, delay: Option<Duration>) -> Result<(), PublishError> {
         let payload = match delay {
             None => NAK,
-            Some(delay) => format!("-NAK {{\"delay\":{}}}", delay.as_nanos()).into(),
+            Some(delay) => format!("-NAK {{\"delay\":{}}}", delay.min(LONGEST).as_nanos()).into(),
         };
         self.answer(payload, Kind::Nacked).await
     }

@@ -72,6 +72,8 @@ pub struct ConsumerTotals {
     pub given_back: u64,
     /// Taken out as a bare message: the caller answers.
     pub taken: u64,
+    /// Wants no answer: with [`AckPolicy::None`](crate::AckPolicy::None), or as no consumer sent it.
+    pub unasked: u64,
     /// Not answered yet.
     pub unanswered: u64,
 }
@@ -80,7 +82,7 @@ impl ConsumerTotals {
     /// Whether everything that was handed out is answered or still open.
     #[must_use]
     pub fn balanced(&self) -> bool {
-        let answered = self.acked + self.nacked + self.termed + self.given_back + self.taken;
+        let answered = self.acked + self.nacked + self.termed + self.given_back + self.taken + self.unasked;
         self.delivered == answered + self.unanswered
     }
 }

@@ -82,7 +82,7 @@ impl Outgoing {
     /// a fraction is rounded up.
     #[must_use]
     pub fn ttl(self, ttl: Duration) -> Self {
-        let seconds = ttl.as_secs() + u64::from(ttl.subsec_nanos() > 0);
+        let seconds = ttl.as_secs().saturating_add(u64::from(ttl.subsec_nanos() > 0));
         self.header(NATS_MESSAGE_TTL.as_ref(), &format!("{}s", seconds.max(1)))
     }
 
@@ -141,8 +141,17 @@ mod tests {
 
     #[test]
     fn a_ttl_is_rounded_up_to_whole_seconds() {
-        for (ms, want) in [(1, "1s"), (1000, "1s"), (1001, "2s"), (90_000, "90s")] {
-            let m = Outgoing::new("a", "b").ttl(Duration::from_millis(ms));
+        let ms = Duration::from_millis;
+        let most = format!("{}s", u64::MAX);
+        for (ttl, want) in [
+            (Duration::ZERO, "1s"),
+            (ms(1), "1s"),
+            (ms(1000), "1s"),
+            (ms(1001), "2s"),
+            (ms(90_000), "90s"),
+            (Duration::MAX, &most),
+        ] {
+            let m = Outgoing::new("a", "b").ttl(ttl);
             assert_eq!(m.headers.unwrap().get(NATS_MESSAGE_TTL).unwrap().as_str(), want);
         }
     }

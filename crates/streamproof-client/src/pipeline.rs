@@ -24,6 +24,9 @@ use token::Token;
 /// could be dropped on their way in.
 pub const MAX_WINDOW: usize = 65_536;
 
+/// A hundred years: a longer time means the same, and neither a clock nor the server's nanoseconds in 63 bits can be moved by it.
+pub(crate) const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
 /// What to do with that which is in flight, and with what is published, while there is no connection.
 ///
 /// ```no_run
@@ -107,6 +110,8 @@ struct State<E: Exchange> {
     subject: Option<Subject>,
     handles: usize,
     closed: bool,
+    /// The driver has ended: nothing more gets an outcome.
+    over: bool,
     /// Outcomes are counted that the sink has not been told yet.
     telling: bool,
 }
@@ -159,7 +164,14 @@ impl<E: Exchange> Pipeline<E> {
             on_disconnect: settings.on_disconnect,
             free_slots: Semaphore::new(window),
             window,
-            state: Mutex::new(State { slots, subject: None, handles: 1, closed: false, telling: false }),
+            state: Mutex::new(State {
+                slots,
+                subject: None,
+                handles: 1,
+                closed: false,
+                over: false,
+                telling: false,
+            }),
             idle: Notify::new(),
             wake: Notify::new(),
         });
@@ -259,6 +271,9 @@ impl<E: Exchange> Shared<E> {
     ) -> Result<Ticket<'_, E>, PublishError> {
         let (time, connects) = (Instant::now(), self.connects());
         let mut state = self.lock();
+        if state.over {
+            return Err(PublishError::Closed);
+        }
         let first = state.slots.totals.in_flight == 0;
         if first {
             state.subject = Some(subject.clone());

@@ -77,7 +77,8 @@ impl PublisherOptions {
     }
 
     /// Called for the outcome of each [`post`](Publisher::post), with its tag; exactly once each, in the order in
-    /// which they are known. It runs on the task that takes in the acks: it must be quick and must not wait.
+    /// which they are known. It runs on the task that takes in the acks: it must be quick and must not wait. Where it panics
+    /// the publisher ends: what is in flight then is counted as closed, and told to nobody.
     #[must_use]
     pub fn on_outcome(mut self, f: impl FnMut(u64, Outcome) + Send + 'static) -> Self {
         self.sink = Some(Box::new(f));
@@ -171,7 +172,7 @@ impl Publisher {
         self.pipeline.send(message.into(), tag, None).await
     }
 
-    /// Waits until everything sent so far has an outcome.
+    /// Waits until nothing is without an outcome. While others go on publishing, that may be never.
     pub async fn settle(&self) -> Totals {
         self.pipeline.settle().await
     }

@@ -1,6 +1,7 @@
 //! A pull consumer: asks ahead, never for more than a bound, and asks again after whatever cut it off.
 
-use std::collections::VecDeque;
+mod options;
+
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,89 +14,23 @@ use async_nats::{Client, Message, Subject, Subscriber};
 use futures_util::Stream;
 
 use crate::answers::Answers;
-use crate::consumer::{API_PREFIX, Named, QUIET, finish};
+use crate::consumer::{Named, QUIET, finish};
 use crate::delivery::{AckPolicy, Delivery};
 use crate::error::{ConsumeError, PublishError};
 use crate::metrics::ConsumerTotals;
+use crate::pipeline::LONGEST;
 
-/// Asked for ahead, unless told otherwise.
-const DEFAULT_BATCH: usize = 1000;
+pub use options::PullOptions;
 
 /// The most that can be asked for: half of what async-nats keeps for a subscription, so that an overlap after a
 /// reconnect has room too.
 pub const MAX_BATCH: usize = 32_768;
-
-/// A request is kept by the server for this long; then it says so, and is asked again.
-const DEFAULT_EXPIRES: Duration = Duration::from_secs(30);
-
-/// The server shows that it is alive this often while it has nothing to deliver.
-const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(5);
 
 /// While nothing comes: how often the connection and the heartbeat are looked at.
 const TICK: Duration = Duration::from_millis(50);
 
 /// After a refusal that waiting may mend (no responders while the server starts): the pause before asking again.
 const RETRY: Duration = Duration::from_millis(100);
-
-/// Settings of a [`PullConsumer`].
-#[derive(Debug, Clone)]
-pub struct PullOptions {
-    batch: usize,
-    max_bytes: Option<usize>,
-    expires: Duration,
-    heartbeat: Duration,
-    api_prefix: String,
-}
-
-impl Default for PullOptions {
-    fn default() -> Self {
-        PullOptions {
-            batch: DEFAULT_BATCH,
-            max_bytes: None,
-            expires: DEFAULT_EXPIRES,
-            heartbeat: DEFAULT_HEARTBEAT,
-            api_prefix: API_PREFIX.into(),
-        }
-    }
-}
-
-impl PullOptions {
-    /// How many messages may be asked for and not yet handed to the caller, 1 to [`MAX_BATCH`]. This is also the most
-    /// that is buffered.
-    #[must_use]
-    pub fn batch(mut self, messages: usize) -> Self {
-        self.batch = messages;
-        self
-    }
-
-    /// A bound in bytes for each request.
-    #[must_use]
-    pub fn max_bytes(mut self, bytes: usize) -> Self {
-        self.max_bytes = Some(bytes);
-        self
-    }
-
-    /// How long the server keeps a request; the heartbeat is made no longer than half of it.
-    #[must_use]
-    pub fn expires(mut self, expires: Duration) -> Self {
-        self.expires = expires;
-        self
-    }
-
-    /// How often the server shows that it is alive. After two missed ones it is asked again.
-    #[must_use]
-    pub fn heartbeat(mut self, heartbeat: Duration) -> Self {
-        self.heartbeat = heartbeat;
-        self
-    }
-
-    /// The API's prefix, where there is a domain (`$JS.hub.API`) or an import.
-    #[must_use]
-    pub fn api_prefix(mut self, prefix: impl Into<String>) -> Self {
-        self.api_prefix = prefix.into();
-        self
-    }
-}
 
 /// A durable or ephemeral pull consumer that exists on the server.
 ///
@@ -127,7 +62,6 @@ pub struct PullConsumer {
     last_seen: Instant,
     retry_at: Option<Instant>,
     refusals: u32,
-    ready: VecDeque<Delivery>,
 }
 
 /// What one message of the subscription was.
@@ -173,7 +107,6 @@ impl PullConsumer {
             last_seen: Instant::now(),
             retry_at: None,
             refusals: 0,
-            ready: VecDeque::new(),
             client,
         })
     }
@@ -181,9 +114,6 @@ impl PullConsumer {
     /// The next message, however long it takes. Restarts and lost connections are waited out. May be dropped while
     /// it waits: no message is lost with it.
     pub async fn next(&mut self) -> Result<Delivery, ConsumeError> {
-        if let Some(delivery) = self.ready.pop_front() {
-            return Ok(delivery);
-        }
         loop {
             self.ask_ahead().await?;
             if let Some(message) = self.message_within(TICK).await?
@@ -200,10 +130,6 @@ impl PullConsumer {
         let mut got = Vec::with_capacity(most.min(self.options.batch));
         got.push(self.next().await?);
         while got.len() < most {
-            if let Some(delivery) = self.ready.pop_front() {
-                got.push(delivery);
-                continue;
-            }
             let Some(message) = self.message_now().await else { break };
             match self.take_in(message) {
                 Ok(Event::Delivery(delivery)) => got.push(delivery),
@@ -221,19 +147,22 @@ impl PullConsumer {
     /// One request: gives what comes until there are `most`, or the time is over. Asks for nothing ahead.
     pub async fn fetch(&mut self, most: usize, within: Duration) -> Result<Vec<Delivery>, ConsumeError> {
         let most = most.min(MAX_BATCH);
-        let until = Instant::now() + within;
+        let until = Instant::now() + within.min(LONGEST);
         let mut got: Vec<Delivery> = Vec::with_capacity(most);
         while got.len() < most {
             let left = until.saturating_duration_since(Instant::now());
-            if let Some(delivery) = self.ready.pop_front() {
-                got.push(delivery);
-                continue;
-            }
             if left.is_zero() {
                 break;
             }
             let wanted = most - got.len();
+            self.answers.give_back().await.map_err(|_| ConsumeError::Closed)?;
             if self.requested == 0 && self.may_ask() {
+                // Without an answer there is nothing to conclude, and the time is the caller's.
+                if let Ok(Err(gone)) = tokio::time::timeout(left, self.look()).await
+                    && got.is_empty()
+                {
+                    return Err(gone);
+                }
                 self.request(wanted, left).await?;
             }
             if let Some(message) = self.message_within(left.min(TICK)).await? {
@@ -273,7 +202,6 @@ impl PullConsumer {
             }
         }
         drop(back);
-        self.ready.clear();
         finish(&self.named, &self.answers).await
     }
 
@@ -301,12 +229,18 @@ impl PullConsumer {
     async fn ask_ahead(&mut self) -> Result<(), ConsumeError> {
         self.answers.give_back().await.map_err(|_| ConsumeError::Closed)?;
         if self.requested <= self.options.batch / 2 && self.may_ask() {
-            if self.refusals >= REFUSALS_BEFORE_LOOKING {
-                self.refusals = 0;
-                self.named.is_there(&self.client).await?;
-            }
+            self.look().await?;
             let more = self.options.batch - self.requested;
             self.request(more, self.options.expires).await?;
+        }
+        Ok(())
+    }
+
+    /// After some refusals in a row: whether the consumer is still there.
+    async fn look(&mut self) -> Result<(), ConsumeError> {
+        if self.refusals >= REFUSALS_BEFORE_LOOKING {
+            self.refusals = 0;
+            self.named.is_there(&self.client).await?;
         }
         Ok(())
     }

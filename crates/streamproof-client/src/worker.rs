@@ -40,7 +40,8 @@ pub struct Worked {
     pub done: u64,
     /// Failed and given back for later.
     pub failed: u64,
-    /// The answer could not be sent, as the client was closed; they are delivered again after `ack_wait`.
+    /// Not answered here. The function panicked, or kept the message beyond its end: that gives it back when it is dropped. Or the
+    /// client was closed: it is delivered again after `ack_wait`.
     pub unanswered: u64,
 }
 
@@ -68,7 +69,7 @@ where
     R: Future<Output = Result<(), E>> + Send + 'static,
     E: std::fmt::Display,
 {
-    let room = Arc::new(Semaphore::new(options.concurrency.max(1)));
+    let room = Arc::new(Semaphore::new(options.concurrency.clamp(1, Semaphore::MAX_PERMITS)));
     let mut tasks: JoinSet<End> = JoinSet::new();
     let mut worked = Worked::default();
     let mut until = pin!(until);

@@ -32,6 +32,7 @@ pub(super) async fn drive<E: Exchange>(
     mut answers: Subscriber,
     mut sink: Option<Sink<E::Outcome>>,
 ) {
+    let _end = End(shared.clone());
     let mut inbox: Vec<Message> = Vec::with_capacity(BATCH);
     let mut ended: Vec<Told<E>> = Vec::with_capacity(BATCH);
     let mut tick = tokio::time::interval(TICK);
@@ -59,6 +60,7 @@ pub(super) async fn drive<E: Exchange>(
                 ended.extend(take_in(&shared, &mut state, &message, now));
             }
             let fence = if !open {
+                state.over = true;
                 state.slots.end_all(Indeterminate::Closed, &mut ended);
                 None
             } else if now.time >= next_watch {
@@ -95,7 +97,22 @@ pub(super) async fn drive<E: Exchange>(
             break;
         }
     }
-    shared.free_slots.close();
+}
+
+/// However the driver ends, also where the sink panics or its runtime is shut down: nobody is left waiting for an outcome.
+struct End<E: Exchange>(Arc<Shared<E>>);
+
+impl<E: Exchange> Drop for End<E> {
+    fn drop(&mut self) {
+        let mut untold = Vec::new();
+        {
+            let mut state = self.0.lock();
+            (state.over, state.telling) = (true, false);
+            state.slots.end_all(Indeterminate::Closed, &mut untold);
+        }
+        self.0.free_slots.close();
+        self.0.idle.notify_waiters();
+    }
 }
 
 fn take_in<E: Exchange>(

@@ -22,7 +22,7 @@ use tokio::sync::oneshot;
 use self::fence::Fence;
 pub(crate) use self::fence::{FenceWork, Way};
 use super::token::Token;
-use super::{Class, Exchange, OnDisconnect, Settings};
+use super::{Class, Exchange, LONGEST, OnDisconnect, Settings};
 use crate::metrics::{Histogram, Totals};
 use crate::outcome::Indeterminate;
 use crate::outgoing::Outgoing;
@@ -120,7 +120,7 @@ impl<E: Exchange> Slots<E> {
         Slots {
             slots: (0..settings.window).map(slot).collect(),
             free: (0..u32::try_from(settings.window).unwrap_or(u32::MAX)).rev().collect(),
-            timeout: settings.timeout,
+            timeout: settings.timeout.min(LONGEST),
             fail_at_once: settings.on_disconnect == OnDisconnect::Fail,
             one_answer: settings.one_answer,
             totals: Totals::default(),

@@ -2,8 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
 
+mod answers;
 mod batches;
 mod bed;
+mod closed;
 mod consumer_ends;
 mod consumer_faults;
 mod consuming;

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use streamproof_client::async_nats::connection::State;
 use streamproof_client::async_nats::jetstream;
 use streamproof_client::{ClientExt, Outcome, Outgoing, PublishError, PublisherOptions};
 use streamproof_server::Scratch;
 
-use crate::bed::{client, stream};
+use crate::bed::{bounded, client, options, stored, stream, until};
+use crate::proxy::Proxy;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_kind_of_answer_is_told_apart() {
@@ -70,4 +72,71 @@ async fn the_bound_holds_while_the_server_stands_still() {
     let next = tokio::time::timeout(Duration::from_secs(30), publisher.publish(("s.a", "x"))).await.unwrap();
     assert!(next.unwrap().await.acked().is_some());
     assert!(publisher.settle().await.balanced());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_expected_is_what_the_server_looks_at() {
+    let server = Scratch::new().unwrap();
+    let client = client(&server).await;
+    let mut stream = stream(&client, Default::default()).await;
+    let publisher = client.publisher(PublisherOptions::default()).await.unwrap();
+    let ends = async |m: Outgoing| match publisher.publish(m).await.unwrap().await {
+        Outcome::Acked(ack) => Ok(ack.sequence),
+        Outcome::Rejected(why) => Err(why.err_code),
+        Outcome::Indeterminate(why) => panic!("{why}"),
+    };
+    let on = |subject: &str| Outgoing::new(subject.to_owned(), "x");
+    assert_eq!(ends(on("s.a").message_id("one").expected_last_sequence(0)).await, Ok(1));
+    assert_eq!(ends(on("s.b").expected_last_message_id("one")).await, Ok(2));
+    assert_eq!(ends(on("s.a").expected_last_message_id("one")).await, Err(10_070));
+    assert_eq!(ends(on("s.a").expected_last_subject_sequence(1)).await, Ok(3));
+    assert_eq!(ends(on("s.a").expected_last_subject_sequence(1)).await, Err(10_071));
+    assert_eq!(ends(on("s.a").expected_stream("S")).await, Ok(4));
+    assert_eq!(ends(on("s.a").expected_stream("T")).await, Err(10_060));
+    // Not while the stream does not allow it; then for a while.
+    assert_eq!(ends(on("s.a").ttl(Duration::from_secs(1))).await, Err(10_166));
+    let allows =
+        jetstream::stream::Config { allow_message_ttl: true, ..stream.info().await.unwrap().config.clone() };
+    jetstream::new(client.clone()).update_stream(allows).await.unwrap();
+    assert_eq!(ends(on("s.a").ttl(Duration::from_secs(1))).await, Ok(5));
+    until("dropped", async || stream.info().await.unwrap().state.messages == 4).await;
+    let totals = publisher.settle().await;
+    assert_eq!((totals.acked, totals.rejected, totals.sent), (5, 4, 9));
+    assert_eq!(publisher.latency().count(), 9);
+}
+
+/// While it waits to be handed over, a publish can be dropped: it was never sent, and its place is there for the next.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_publish_that_is_dropped_gives_its_place_back() {
+    const WINDOW: usize = 8;
+    let server = Scratch::new().unwrap();
+    let direct = client(&server).await;
+    stream(&direct, Default::default()).await;
+    let proxy = Proxy::to(server.address()).await;
+    // So that it takes in no more than one while it has no connection.
+    let tight = options().client_capacity(1).connect(proxy.url()).await.unwrap();
+    let publisher = tight.publisher(PublisherOptions::default().window(WINDOW)).await.unwrap();
+    assert!(publisher.publish(("s.a", "x")).await.unwrap().await.acked().is_some());
+    // One that stands still does not let it in again.
+    server.pause().unwrap();
+    proxy.cut();
+    until("cut off", async || tight.connection_state() != State::Connected).await;
+    let (mut sent, mut dropped) = (1, 0);
+    for _ in 0..5 * WINDOW {
+        match tokio::time::timeout(Duration::from_millis(20), publisher.post(("s.a", "x"), 0)).await {
+            Ok(posted) => sent += posted.map(|()| 1).unwrap(),
+            Err(_) => dropped += 1,
+        }
+    }
+    assert!(dropped > 2 * WINDOW && sent < WINDOW as u64, "{sent} sent, {dropped} dropped");
+    assert_eq!((publisher.totals().sent, publisher.occupied() as u64), (sent, sent - 1));
+    server.resume().unwrap();
+    for _ in 0..4 * WINDOW {
+        bounded("room", publisher.post(("s.a", "x"), 0)).await.unwrap();
+        sent += 1;
+    }
+    let totals = bounded("settle", publisher.settle()).await;
+    assert!(totals.balanced() && totals.sent == sent, "{totals:?}, {sent} sent");
+    let unknown = stored(&direct).await.len() as u64 - totals.acked;
+    assert!(unknown <= totals.indeterminate(), "{totals:?}, {unknown} stored and not acked");
 }
