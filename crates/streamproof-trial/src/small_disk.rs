@@ -153,6 +153,7 @@ mod tests {
         fs::create_dir(disk.store_dir()).unwrap();
         let file = disk.store_dir().join("file");
         fs::write(&file, vec![1; 3 * PAGE as usize]).unwrap();
+        fs::write(disk.store_dir().join("kept"), vec![1; PAGE as usize]).unwrap();
         disk.fill().unwrap();
         let more = disk.store_dir().join("more");
         assert_eq!(fs::write(&more, vec![1; PAGE as usize]).unwrap_err().kind(), io::ErrorKind::StorageFull);
