@@ -36,7 +36,7 @@ pub struct Arsenal {
     stale: Vec<(PathBuf, Vec<u8>)>,
     /// The file system that the store is on, for `power-cut-ext4`.
     #[cfg(target_os = "linux")]
-    disk: Option<RealDisk>,
+    pub(crate) disk: Option<RealDisk>,
 }
 
 impl Arsenal {

@@ -5,6 +5,8 @@
 //! leave is told beside it, weighted by the share of the run that each state stands for, and not judged.
 
 #[cfg(target_os = "linux")]
+pub(crate) mod again;
+#[cfg(target_os = "linux")]
 mod controls;
 mod judged;
 mod past;
@@ -35,7 +37,7 @@ use crate::run::CaseError;
 
 #[cfg(target_os = "linux")]
 pub(crate) use rounds::{Ended, Rounds};
-pub(crate) use states::judge_stored;
+pub(crate) use states::{judge_stored, stored_shows};
 
 /// The number of the first cut of a state: no fault of the run before it has one as high. That of a second one is the next.
 pub(crate) const FIRST: u32 = 1_000_000;

@@ -1,5 +1,6 @@
 //! A failure made short, and written down as a report that could be filed: `reproduce.md` in the folder of its run.
 
+mod bench;
 pub mod reduce;
 pub mod script;
 
@@ -9,23 +10,24 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use streamproof_checker::{Blame, Cell, Context, Finding, Invariant, Verdict};
-use streamproof_model::op::{Event, Op, Ops, Reader};
+use streamproof_model::op::{Event, FaultKind, Level, Op, Ops, Reader};
 use streamproof_model::project::Project;
 
 use crate::archive::Archive;
 use crate::judge::judge;
-use crate::nemesis::Arsenal;
-use crate::run::{Setup, run_case};
+use crate::power_cut::stored_shows;
 use crate::shrink::Bounds;
-use crate::target::{NotProven, Target, targets};
-use crate::trial::{Options, Outcome, scratch};
-use crate::wire::Login;
+use crate::target::{Target, targets};
+use crate::trial::{Options, Outcome};
 use crate::workload::{Case, Step};
+use bench::{Bench, same};
 use reduce::{Reduced, Subject, reduce};
-use script::{Around, script};
+use script::{Around, PowerCut, script};
 
 /// The report's name in the folder of a run.
 pub const FILE: &str = "reproduce.md";
+/// What the folders beside it begin with that hold the store as a power cut left it.
+const STORE: &str = "reproduce-store";
 /// So many failures are written down, each of another stream or another invariant.
 const SECTIONS_MAX: usize = 3;
 /// So often the shortest form is run once more, to say how surely it fails.
@@ -83,7 +85,7 @@ pub fn reproduce(
         let left = until.saturating_duration_since(Instant::now());
         let share = left / (failures.len() - number) as u32;
         let title = title(finding, &outcome.verdict.server);
-        let found = match find(outcome, project, finding)? {
+        let (found, by_state) = match find(outcome, project, finding)? {
             Some(found) => found,
             None => {
                 reproduced.not.push(format!("{title}: no stored case of this run holds it alone"));
@@ -92,12 +94,15 @@ pub fn reproduce(
         };
         let mut bench =
             Bench::new(options, &outcome.folder, outcome.record.context.clone(), finding, cancel)?;
+        bench.by_state = by_state;
         let before = found.case.legs.iter().map(|leg| leg.steps.len() + 1).sum();
         // Whether the project's own server configuration has a part in it.
         let bounds = |share: Duration| Bounds { tries_max: TRIES_MAX, until: Instant::now() + share };
-        bench.plain = true;
+        // What a power cut leaves is judged by the sync settings in it: never without.
+        bench.plain = finding.fault.as_deref().and_then(FaultKind::named).map(FaultKind::level)
+            != Some(Level::HostCrash);
         if !bench.fails(&found) && !bench.fails(&found) {
-            bench.plain = false;
+            bench.with_configuration();
             if !bench.fails(&found) && !bench.fails(&found) {
                 reproduced.not.push(format!("{title}: the same operations did not fail again"));
                 continue;
@@ -121,7 +126,8 @@ pub fn reproduce(
             again,
             tries: reduced.tries,
         });
-        sections.push(section(finding, &reduced, &mut bench, outcome, (before, left, again))?);
+        let store = bench.keep_store(&outcome.folder.join(format!("{STORE}-{}", number + 1)))?;
+        sections.push(section(finding, &reduced, &bench, store.as_deref(), outcome, (before, left, again))?);
     }
     if !sections.is_empty() {
         let path = outcome.folder.join(FILE);
@@ -162,14 +168,19 @@ fn title(finding: &Finding, server: &str) -> String {
     format!("nats-server {server}: {} of {} after {fault}", finding.class, finding.target)
 }
 
-/// The case of a run that shows a finding, with its streams as they were run.
-fn find(outcome: &Outcome, project: &Project, finding: &Finding) -> io::Result<Option<Subject>> {
+/// The case of a run that shows a finding, with its streams as they were run; and whether it takes a crash state of it.
+fn find(outcome: &Outcome, project: &Project, finding: &Finding) -> io::Result<Option<(Subject, bool)>> {
     let archive = Archive::open(&outcome.folder);
     let context = Context { asked: Vec::new(), ..outcome.record.context.clone() };
     let (all, _) = targets(&project.desired);
     for number in 1..=outcome.record.cases {
         let Ok(verdict) = judge(&archive.history(number), &context) else { continue };
-        if !verdict.findings.iter().any(|one| same(one, finding)) {
+        let by_state = !verdict.findings.iter().any(|one| same(one, finding));
+        let stored = || {
+            let (states, index) = (archive.states(number), archive.states_index(number));
+            stored_shows(&archive.history(number), &states, &index, &context, |one| same(one, finding))
+        };
+        if by_state && !stored() {
             continue;
         }
         let Ok(case) = serde_json::from_slice::<Case>(&fs::read(archive.case(number))?) else { continue };
@@ -177,7 +188,7 @@ fn find(outcome: &Outcome, project: &Project, finding: &Finding) -> io::Result<O
         let targets: Option<Vec<Target>> =
             names.iter().map(|name| all.iter().find(|target| target.name == *name).cloned()).collect();
         if let Some(targets) = targets {
-            return Ok(Some(Subject { targets, case }));
+            return Ok(Some((Subject { targets, case }, by_state)));
         }
     }
     Ok(None)
@@ -201,102 +212,12 @@ fn operations(history: &Path) -> io::Result<impl Iterator<Item = Op>> {
     Ok(Ops::new(reader.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?))
 }
 
-/// The same failure; whichever fault it shows under, since a shorter case may do with a milder one.
-fn same(one: &Finding, other: &Finding) -> bool {
-    one.invariant == other.invariant
-        && one.class == other.class
-        && one.target == other.target
-        && one.blame == Blame::Server
-        && one.fault.is_some()
-}
-
-/// Runs candidates, each on a server of its own.
-struct Bench<'a> {
-    options: &'a Options,
-    login: Login,
-    context: Context,
-    finding: &'a Finding,
-    cancel: &'a std::sync::atomic::AtomicBool,
-    /// Without the project's own server configuration.
-    plain: bool,
-    folder: PathBuf,
-    /// The history and the log of the last candidate that failed.
-    kept: (PathBuf, PathBuf),
-    /// What the finding looked like in it.
-    last: Option<Finding>,
-}
-
-impl<'a> Bench<'a> {
-    fn new(
-        options: &'a Options,
-        run: &Path,
-        context: Context,
-        finding: &'a Finding,
-        cancel: &'a std::sync::atomic::AtomicBool,
-    ) -> io::Result<Bench<'a>> {
-        let folder = run.join("shrink");
-        fs::create_dir_all(&folder)?;
-        Ok(Bench {
-            options,
-            login: options.credentials.clone().into(),
-            context: Context { asked: Vec::new(), ..context },
-            finding,
-            cancel,
-            plain: false,
-            kept: (folder.join("kept.history"), folder.join("kept.log")),
-            folder,
-            last: None,
-        })
-    }
-
-    fn fails(&mut self, subject: &Subject) -> bool {
-        let options = if self.plain {
-            Options {
-                server_conf: None,
-                credentials: streamproof_server::wire::Credentials::None,
-                ..self.options.clone()
-            }
-        } else {
-            self.options.clone()
-        };
-        let Ok(mut server) = scratch(&options, None) else { return false };
-        let history = self.folder.join("candidate.history");
-        let notes: [NotProven; 0] = [];
-        let setup = Setup {
-            targets: &subject.targets,
-            notes: &notes,
-            login: if self.plain { Login::default() } else { self.login.clone() },
-            run_id: "shrink",
-            cancel: self.cancel,
-        };
-        let mut arsenal = Arsenal::new(options.upgrade_to.clone(), options.downgrade_to.clone());
-        let began_ns = crate::picture::take::now_ns();
-        if run_case(&setup, &subject.case, &mut server, &mut arsenal, &history, began_ns).is_err() {
-            return false;
-        }
-        let Ok(verdict) = judge(&history, &self.context) else { return false };
-        let Some(found) = verdict.findings.into_iter().find(|one| same(one, self.finding)) else {
-            return false;
-        };
-        self.last = Some(found);
-        // What is not kept can be made again.
-        fs::rename(&history, &self.kept.0).ok();
-        fs::copy(server.log_path(), &self.kept.1).ok();
-        true
-    }
-}
-
-impl Drop for Bench<'_> {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.folder);
-    }
-}
-
 /// One failure, as a report.
 fn section(
     finding: &Finding,
     reduced: &Reduced,
-    bench: &mut Bench<'_>,
+    bench: &Bench<'_>,
+    store: Option<&Path>,
     outcome: &Outcome,
     (before, left, again): (usize, usize, u32),
 ) -> io::Result<String> {
@@ -310,6 +231,10 @@ fn section(
         created: seen.invariant == Invariant::K3,
         upgrade_to: record.upgrade_to.as_ref().map(|server| server.version.clone()),
         downgrade_to: record.downgrade_to.as_ref().map(|server| server.version.clone()),
+        power_cut: bench.cut_us().zip(store).map(|(cut_us, store)| PowerCut {
+            cut_us,
+            store: store.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        }),
     };
     let commands = script(operations(&bench.kept.0)?, &around);
     let mut text = format!("# {}\n\n", title(&seen, &record.server.version));
@@ -353,8 +278,11 @@ fn section(
     add("```sh");
     add(commands.trim_end());
     add("```\n");
+    for line in bench.of_the_cut() {
+        add(&line);
+    }
     let random = reduced.subject.case.legs.iter().any(|leg| !leg.load.is_empty());
-    if random {
+    if random && around.power_cut.is_none() {
         add(
             "The publishes right before the fault were in flight when it came; by hand the moment is hard to hit.\n",
         );

@@ -80,7 +80,7 @@ pub fn rate(binary: &Binary, messages: u32, time: Duration, folder: &Path) -> Re
             },
         )],
         load: Vec::new(),
-        load_acks: 0,
+        load_acks: 1,
         fault: FaultKind::PowerCut,
         canary: false,
     };

@@ -182,7 +182,8 @@ fn work(leg: &Leg, sites: &mut [Site<'_>]) -> Result<(), Stuck> {
     Ok(())
 }
 
-/// The leg at whose end the power goes: under load, so that what is in flight on every stream meets it.
+/// The leg at whose end the power goes: under load, so that what is in flight on every stream meets it; or, where no answers of a
+/// load are to be waited for, without one.
 fn last_leg(
     leg: &Leg,
     sites: &mut [Site<'_>],
@@ -191,6 +192,11 @@ fn last_leg(
     gauge: &Gauge,
 ) -> Result<(), Stuck> {
     work(leg, sites)?;
+    if leg.load_acks == 0 {
+        recording.cut();
+        server.kill().map_err(|error| Stuck::Why(error.to_string()))?;
+        return Ok(());
+    }
     gauge.halt.store(false, Ordering::Relaxed);
     std::thread::scope(|scope| {
         for site in sites.iter_mut().filter(|site| site.target.rules.publishable) {

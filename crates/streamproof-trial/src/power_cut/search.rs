@@ -102,11 +102,8 @@ pub(crate) fn hunt(
 ) -> Result<Catch, CutError> {
     let begun = Instant::now();
     let Hunt { recorded, rules, .. } = hunt;
-    let mut chosen = cuts(&recorded.log, &recorded.acks_ns(), recorded.seed, Budget::new(hunt.cuts));
-    chosen.retain(|cut| recorded.is_judged(*cut));
-    let mut states = states(&recorded.log, &chosen, *rules);
-    states.retain(|state| recorded.is_judged(state.cut));
-    states = in_turn(states, &recorded.log, recorded.seed);
+    let chosen = hunt.chosen();
+    let states = hunt.states_of(&chosen);
     let mut catch = Catch { looked_at: chosen.len(), ..Catch::default() };
     let acks_ns = recorded.acks_ns();
     let span_ns = recorded.log.end_ns().max(1) as f64;
@@ -180,6 +177,25 @@ pub(crate) fn hunt(
 }
 
 impl Hunt<'_> {
+    /// The states, in the order in which they are tried.
+    pub(crate) fn states(&self) -> Vec<CrashState> {
+        self.states_of(&self.chosen())
+    }
+
+    fn chosen(&self) -> Vec<Cut> {
+        let recorded = self.recorded;
+        let mut chosen = cuts(&recorded.log, &recorded.acks_ns(), recorded.seed, Budget::new(self.cuts));
+        chosen.retain(|cut| recorded.is_judged(*cut));
+        chosen
+    }
+
+    fn states_of(&self, chosen: &[Cut]) -> Vec<CrashState> {
+        let recorded = self.recorded;
+        let mut states = states(&recorded.log, chosen, self.rules);
+        states.retain(|state| recorded.is_judged(state.cut));
+        in_turn(states, &recorded.log, recorded.seed)
+    }
+
     fn searched(&self, depth: u32, found: usize) -> Searched {
         Searched {
             profile: self.rules.profile.name().to_owned(),

@@ -5,7 +5,7 @@ use std::io::{self, BufReader, Write as _};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use streamproof_checker::{Context, Verdict};
+use streamproof_checker::{Context, Finding, Verdict};
 use streamproof_model::op::{Encoder, Event, HistoryError, Reader, Record};
 
 use super::FIRST;
@@ -122,6 +122,20 @@ pub(crate) fn judge_stored(
         verdicts.push(judged(state));
     }
     Ok(verdicts)
+}
+
+/// Whether a stored state of a recording shows the failure.
+pub(crate) fn stored_shows(
+    history: &Path,
+    states: &Path,
+    index: &Path,
+    context: &Context,
+    same: impl Fn(&Finding) -> bool,
+) -> bool {
+    let judged = index.is_file().then(|| judge_stored(history, states, index, context));
+    judged.is_some_and(|judged| {
+        judged.is_ok_and(|all| all.iter().any(|verdict| verdict.findings.iter().any(&same)))
+    })
 }
 
 #[cfg(test)]

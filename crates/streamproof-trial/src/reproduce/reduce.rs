@@ -173,7 +173,12 @@ fn simpler(subject: &Subject) -> Vec<Subject> {
         };
         with(&|leg| leg.load.clear());
         with(&|leg| leg.canary = false);
-        with(&|leg| leg.load_acks = 1);
+        with(&|leg| {
+            if leg.fault == FaultKind::PowerCut {
+                leg.load_acks = 0;
+            }
+        });
+        with(&|leg| leg.load_acks = leg.load_acks.min(1));
         with(&|leg| {
             leg.fault = match leg.fault {
                 FaultKind::Restarts => FaultKind::Stop,

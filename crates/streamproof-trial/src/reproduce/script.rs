@@ -25,6 +25,17 @@ pub struct Around {
     pub downgrade_to: Option<String>,
     /// The failure is of times of creation, which the CLI shows to the second only: they are asked for in full.
     pub created: bool,
+    /// The failure is of a power cut.
+    pub power_cut: Option<PowerCut>,
+}
+
+/// A power cut, done by hand: what the disk held then takes the place of the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PowerCut {
+    /// When it came, in µs of the history.
+    pub cut_us: u64,
+    /// The folder beside the report with the store that it left.
+    pub store: String,
 }
 
 /// The commands, one a line, for `sh`.
@@ -32,8 +43,19 @@ pub struct Around {
 pub fn script(operations: impl IntoIterator<Item = Op>, around: &Around) -> String {
     let mut writer = Writer::default();
     writer.head(around);
-    for operation in operations {
+    let before = |operation: &Op| match (operation, &around.power_cut) {
+        (Op::Call { invoked, .. }, Some(cut)) => *invoked <= cut.cut_us,
+        _ => true,
+    };
+    for operation in operations.into_iter().filter(before) {
         writer.take(operation, around);
+    }
+    if let Some(cut) = &around.power_cut {
+        writer.line(
+            "# The power goes: what was not durable is gone. The store that is left is beside this report.",
+        );
+        writer.line(&format!("STORE=${{STORE:-{}}}", cut.store));
+        writer.line("kill -9 $PID; wait $PID; rm -rf data; cp -r $STORE data; start");
     }
     writer.end();
     writer.text
@@ -83,7 +105,8 @@ impl Writer {
         }
         let start = match &around.server_conf {
             Some(conf) => {
-                self.line("export STREAMPROOF_STORE=./data");
+                // A path that begins with a point is a number to nats-server.
+                self.line("export STREAMPROOF_STORE=\"$PWD/data\"");
                 self.file("server.conf", conf);
                 "-c server.conf"
             }
@@ -370,6 +393,19 @@ impl Writer {
             }
             FaultKind::Pause => self.line("kill -STOP $PID; sleep 0.4; kill -CONT $PID"),
             FaultKind::Disconnect => self.line("# here every client is cut off and connects again"),
+            FaultKind::DiskFull => {
+                self.line(
+                    "# here the file system under data is made as small as what it holds (of a tmpfs: mount -o remount,size=...),",
+                );
+                self.line("# published to until the server refuses, and given room again");
+                self.line("kill $PID; wait $PID; start");
+            }
+            FaultKind::PowerCutExt4 => {
+                self.line(
+                    "# here the file system under data is shut down without its journal (FS_IOC_SHUTDOWN, NOLOGFLUSH) and mounted again",
+                );
+                self.line("kill -9 $PID; wait $PID; start");
+            }
             FaultKind::Upgrade | FaultKind::Downgrade => {
                 let to = if kind == FaultKind::Upgrade { &around.upgrade_to } else { &around.downgrade_to };
                 let to = to.clone().unwrap_or_default();

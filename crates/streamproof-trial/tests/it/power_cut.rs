@@ -15,7 +15,7 @@ use super::trial::{SHOP, options, project, show};
 
 /// Whether to skip: never where what is missing is required.
 #[expect(clippy::print_stdout, reason = "a test that skips says so")]
-fn skipped(found: Result<(), String>, what: &str) -> bool {
+pub(crate) fn skipped(found: Result<(), String>, what: &str) -> bool {
     let Err(why) = found else { return false };
     let required = std::env::var("STREAMPROOF_REQUIRE").unwrap_or_default();
     assert!(!required.split(',').any(|r| r.trim() == what), "{what} is required: {why}");

@@ -12,7 +12,9 @@ use streamproof_server::acquire::Binary;
 use streamproof_server::ports;
 use streamproof_server::wire::Credentials;
 use streamproof_server::{PINNED, Sources, Version, Wanted, acquire};
+use streamproof_trial::power_cut::available;
 use streamproof_trial::reproduce::{Reproduced, reproduce};
+use streamproof_trial::small_disk::SmallDisk;
 use streamproof_trial::trial::{Length, Options, run};
 
 /// A project whose streams have more than the failure needs.
@@ -55,7 +57,7 @@ fn commands(report: &str) -> &str {
 }
 
 /// Does what the report says, with this server, and gives what was printed; `None` where there is no `nats` CLI.
-fn by_hand(report: &str, server: &Path) -> Option<String> {
+fn by_hand(report: &str, server: &Path, store: &Path) -> Option<String> {
     let nats = std::env::var_os("STREAMPROOF_NATS").map_or_else(|| PathBuf::from("nats"), PathBuf::from);
     Command::new(&nats).arg("--version").output().ok()?;
     let folder = tempfile::tempdir().unwrap();
@@ -67,6 +69,7 @@ fn by_hand(report: &str, server: &Path) -> Option<String> {
         .args(["-c", commands(report)])
         .current_dir(folder.path())
         .env("SERVER", server)
+        .env("STORE", store)
         .env("PORT", port.to_string())
         .env("PATH", std::env::join_paths(folders).unwrap())
         .output()
@@ -106,16 +109,97 @@ fn a_stream_that_a_restart_empties_is_made_short_and_can_be_emptied_by_hand() {
         assert!(report.contains(part), "{part}: {report}");
     }
     assert!(!outcome.folder.join("shrink").exists());
-    match by_hand(&report, &bad.path) {
+    match by_hand(&report, &bad.path, Path::new("")) {
         None => skipped("no nats CLI"),
         Some(said) => {
             let last = said.rsplit("Messages:").next().unwrap();
             assert!(last.trim_start().starts_with('0'), "{said}");
-            let said = by_hand(&report, &good.path).unwrap();
+            let said = by_hand(&report, &good.path, Path::new("")).unwrap();
             let last = said.rsplit("Messages:").next().unwrap();
             assert!(last.trim_start().starts_with('1'), "{said}");
         }
     }
+}
+
+/// What the server does with `sync_interval: always` and yet loses: known defects that a project has not accepted.
+#[test]
+fn what_a_power_cut_shows_is_made_short_and_its_store_is_kept_to_be_seen_by_hand() {
+    if super::power_cut::skipped(available(), "fuse") {
+        return;
+    }
+    let pinned = acquire(&Wanted::exactly(PINNED), &Sources::from_process()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let never = AtomicBool::new(false);
+    let conf = folder.path().join("jetstream.conf");
+    let always = "jetstream { store_dir: $STREAMPROOF_STORE\n sync_interval: always }\n";
+    std::fs::write(&conf, always).unwrap();
+    let files = [
+        ("streams/LATE.json", r#"{ "name": "LATE", "subjects": ["late.*"], "description": "late" }"#),
+        ("streams/OTHER.json", r#"{ "name": "OTHER", "subjects": ["other.*"] }"#),
+        ("jetstream.conf", always),
+        ("streamproof.toml", "survive = [\"host-crash\"]\n"),
+    ];
+    let files = files.map(|(name, text)| (PathBuf::from(name), text.to_owned()));
+    let project =
+        Project::load(files, &project::Options { root: "nats-config".into(), version: PINNED }).unwrap();
+    let (options, outcome) = (5..15)
+        .map(|seed| {
+            let options = options(folder.path(), pinned.clone(), &[FaultKind::PowerCut]);
+            let options = Options { seed, server_conf: Some(conf.clone()), ..options };
+            let outcome = run(&options, &project, &never, |_| {}).unwrap();
+            (options, outcome)
+        })
+        .find(|(_, outcome)| outcome.verdict.verdict == Overall::Fail)
+        .expect("none of ten seeds finds any of the defects that are known");
+    let reproduced =
+        reproduce(&options, &project, &outcome, Duration::from_secs(40), &never, |_, _| {}).unwrap();
+    let [short, ..] = reproduced.shortest.as_slice() else {
+        panic!("{reproduced:?} {:#?}", outcome.verdict.findings)
+    };
+    assert!(short.operations < short.operations_before && short.again > 0, "{reproduced:?}");
+    let report = std::fs::read_to_string(reproduced.path.unwrap()).unwrap();
+    let store = outcome.folder.join("reproduce-store-1");
+    assert!(store.join("jetstream").is_dir(), "{report}");
+    for part in [
+        "## The cut",
+        "written and not durable",
+        "STORE=${STORE:-reproduce-store-1}",
+        "sync_interval: always",
+    ] {
+        assert!(report.contains(part), "{part}: {report}");
+    }
+    assert!(!outcome.folder.join("shrink").exists());
+    match by_hand(&report, &pinned.path, &store) {
+        None => skipped("no nats CLI"),
+        // The server starts on what is left, and says what it has.
+        Some(said) if short.title.contains("stream missing") => {
+            assert!(said.contains("stream not found"), "{report}{said}");
+        }
+        Some(said) => {
+            assert!(said.matches("Messages:").count() > 0 && !said.contains("no servers"), "{report}{said}")
+        }
+    }
+}
+
+#[test]
+fn what_a_full_disk_shows_is_made_short_on_disks_that_fill_up() {
+    if !SmallDisk::can_be_had() {
+        let required = std::env::var("STREAMPROOF_REQUIRE").unwrap_or_default();
+        assert!(!required.split(',').any(|what| what == "mount"));
+        return skipped("a file system cannot be mounted here");
+    }
+    // Any restart empties it (nats-server #6753), that after a full disk, too.
+    let bad = acquire(&Wanted::exactly(Version::new(2, 11, 1)), &Sources::from_process()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let never = AtomicBool::new(false);
+    let options = options(folder.path(), bad, &[FaultKind::DiskFull]);
+    let outcome = run(&options, &project(), &never, |_| {}).unwrap();
+    let budget = Duration::from_secs(30);
+    let reproduced = reproduce(&options, &project(), &outcome, budget, &never, |_, _| {}).unwrap();
+    let [short, ..] = reproduced.shortest.as_slice() else { panic!("{reproduced:?}") };
+    assert!(short.operations < short.operations_before && short.again > 0, "{reproduced:?}");
+    let report = std::fs::read_to_string(reproduced.path.unwrap()).unwrap();
+    assert!(commands(&report).contains("given room again\nkill $PID; wait $PID; start\n"), "{report}");
 }
 
 #[test]
