@@ -22,6 +22,9 @@ pub enum Fallback {
     /// The stream does not allow them.
     #[error("the stream does not take fast batches; it needs allow_batched: {0}")]
     Stream(Rejection),
+    /// This server knows them, but not the one that has the stream, behind a leaf or in the same cluster.
+    #[error("{0}")]
+    Elsewhere(BatchFailure),
 }
 
 /// As [`FastBatch`], and on a server before 2.14 or a stream without `allow_batched` an ack for each message instead.
@@ -48,7 +51,12 @@ pub struct Batch {
 
 enum Way {
     Fast(Box<FastBatch>),
-    Each { publisher: Publisher, seen: Arc<Mutex<Seen>> },
+    /// `before` are stored and not the publisher's.
+    Each {
+        publisher: Publisher,
+        seen: Arc<Mutex<Seen>>,
+        before: u64,
+    },
 }
 
 /// What the report needs of the outcomes.
@@ -68,7 +76,7 @@ impl Batch {
             Ok(fast) => (Way::Fast(Box::new(fast)), None),
             Err(old @ StartError::ServerTooOld { .. }) => {
                 tracing::info!(why = %old, "an ack for each message");
-                (each(&client, &options).await?, Some(Fallback::Server(old)))
+                (each(&client, &options, Seen::default(), 0).await?, Some(Fallback::Server(old)))
             }
             Err(other) => return Err(other),
         };
@@ -91,13 +99,24 @@ impl Batch {
             let first = fast.sent() == 0;
             let copy = first.then(|| message.clone());
             fast.add(message).await?;
+            if let Some(ack) = fast.single().cloned() {
+                let why = BatchFailure::Unknown;
+                tracing::info!(%why, "an ack for each message");
+                let seen = Seen { last: Some(ack), failure: None };
+                let way = each(&self.client, &self.options, seen, 1).await;
+                (self.way, self.fallback) =
+                    (way.map_err(|_| PublishError::Closed)?, Some(Fallback::Elsewhere(why)));
+                return Ok(());
+            }
             let Some(Rejection { err_code: BATCH_PUBLISH_DISABLED, .. }) = fast.refusal() else {
                 return Ok(());
             };
             let (Some(message), Some(refusal)) = (copy, fast.refusal().cloned()) else { return Ok(()) };
             // It was refused, so that it is not stored: it goes the other way.
             tracing::info!(why = %refusal, "an ack for each message");
-            let way = each(&self.client, &self.options).await.map_err(|_| PublishError::Closed)?;
+            let way = each(&self.client, &self.options, Seen::default(), 0)
+                .await
+                .map_err(|_| PublishError::Closed)?;
             (self.way, self.fallback) = (way, Some(Fallback::Stream(refusal)));
             return self.post(message).await;
         }
@@ -116,15 +135,15 @@ impl Batch {
     pub async fn commit(self) -> BatchReport {
         match self.way {
             Way::Fast(fast) => fast.commit().await,
-            Way::Each { publisher, seen } => {
+            Way::Each { publisher, seen, before } => {
                 let totals = publisher.settle().await;
                 let seen = std::mem::take(&mut *seen.lock().unwrap_or_else(PoisonError::into_inner));
                 let whole = totals.acked == totals.sent;
                 BatchReport {
                     last_sequence: seen.last.as_ref().map(|ack| ack.sequence).filter(|_| whole),
                     stream: seen.last.map(|ack| ack.stream),
-                    sent: totals.sent,
-                    stored: totals.acked,
+                    sent: totals.sent + before,
+                    stored: totals.acked + before,
                     rejected: totals.rejected,
                     indeterminate: totals.indeterminate(),
                     failure: seen.failure,
@@ -134,15 +153,20 @@ impl Batch {
     }
 }
 
-async fn each(client: &Client, options: &FastBatchOptions) -> Result<Way, StartError> {
-    let seen = Arc::<Mutex<Seen>>::default();
+async fn each(
+    client: &Client,
+    options: &FastBatchOptions,
+    seen: Seen,
+    before: u64,
+) -> Result<Way, StartError> {
+    let seen = Arc::new(Mutex::new(seen));
     let sink = seen.clone();
     let options = PublisherOptions::default()
         .window(options.in_flight())
         .ack_timeout(options.ack_timeout())
         .on_outcome(move |_, outcome| sink.lock().unwrap_or_else(PoisonError::into_inner).hear(outcome));
     let publisher = Publisher::new(client.clone(), options).await?;
-    Ok(Way::Each { publisher, seen })
+    Ok(Way::Each { publisher, seen, before })
 }
 
 impl Seen {

@@ -3,9 +3,10 @@
 //! Each message carries its place in the reply subject, `<inbox>.<flow>.fail.<sequence>.<operation>.$FI`. With gap mode
 //! `fail` an ack for a sequence says that everything up to it is stored, and after a gap or an error nothing more is.
 
+mod report;
+
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -14,9 +15,11 @@ use bytes::Bytes;
 use futures_util::Stream;
 
 use crate::error::{PublishError, StartError};
-use crate::outcome::{ErrorJson, Indeterminate, Rejection, number, status_rejection};
+use crate::outcome::{ErrorJson, Indeterminate, PubAck, Rejection, number, status_rejection};
 use crate::outgoing::Outgoing;
 use crate::pipeline::MAX_WINDOW;
+
+pub use report::{AddError, BatchFailure, BatchReport};
 
 /// The server never acks more rarely than every 500 messages (jetstream_batching.go, `fastBatchInit`).
 const DEFAULT_FLOW: u16 = 500;
@@ -79,54 +82,6 @@ impl FastBatchOptions {
     }
 }
 
-/// How a batch ended. `sent == stored + rejected + indeterminate`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BatchReport {
-    /// The stream, once it is known.
-    pub stream: Option<Arc<str>>,
-    /// The sequence of the last message, where the batch was committed.
-    pub last_sequence: Option<u64>,
-    /// Messages handed to the connection.
-    pub sent: u64,
-    /// The first so many are stored (or were, by their message id).
-    pub stored: u64,
-    /// The last so many are not.
-    pub rejected: u64,
-    /// Those between, of which nobody knows.
-    pub indeterminate: u64,
-    /// Why it ended before it was committed.
-    pub failure: Option<BatchFailure>,
-}
-
-/// Why a batch ended before it was committed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum BatchFailure {
-    /// The server refused a message, and takes none after it.
-    #[error("refused: {0}")]
-    Rejected(Rejection),
-    /// A message did not arrive, and the server takes none after it.
-    #[error("message {expected} of the batch did not reach the server")]
-    Gap {
-        /// The first that is missing.
-        expected: u64,
-    },
-    /// Nobody knows.
-    #[error(transparent)]
-    Indeterminate(Indeterminate),
-}
-
-/// Why a message was not added.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum AddError {
-    /// It was not sent; the batch goes on.
-    #[error(transparent)]
-    NotSent(#[from] PublishError),
-    /// The batch has ended; [`FastBatch::commit`] has the report. This message was not sent.
-    #[error("the batch has ended: {0}")]
-    Ended(BatchFailure),
-}
-
 /// One batch. Many messages may be in it; it is one sender's, in order. [`Batch`](crate::Batch) is the same with a fallback.
 ///
 /// ```no_run
@@ -157,6 +112,8 @@ pub struct FastBatch {
     connects: u64,
     started: bool,
     committed: Option<Committed>,
+    /// An ack for the first message alone.
+    single: Option<PubAck>,
     /// No further word comes.
     over: bool,
     failure: Option<BatchFailure>,
@@ -170,8 +127,8 @@ struct Committed {
     stream: String,
     #[serde(default)]
     seq: u64,
-    #[serde(default)]
-    count: u64,
+    /// Not in the ack of a single message.
+    count: Option<u64>,
     error: Option<ErrorJson>,
 }
 
@@ -218,6 +175,7 @@ impl FastBatch {
             timeout: options.timeout,
             started: false,
             committed: None,
+            single: None,
             over: false,
             failure: None,
             failed_at: None,
@@ -300,10 +258,15 @@ impl FastBatch {
         }
     }
 
+    /// The ack of a server that does not know batches, for the first message.
+    pub(crate) fn single(&self) -> Option<&PubAck> {
+        self.single.as_ref()
+    }
+
     fn report(&self) -> BatchReport {
         let (mut stored, mut rejected) = (self.stored, 0);
         if let Some(committed) = &self.committed {
-            stored = stored.max(committed.count).min(self.sent);
+            stored = stored.max(committed.count.unwrap_or(0)).min(self.sent);
             // The server's last word: what it did not count, it did not store.
             rejected = self.sent - stored;
         } else if let Some(at) = self.failed_at {
@@ -314,8 +277,14 @@ impl FastBatch {
                 .committed
                 .as_ref()
                 .filter(|c| !c.stream.is_empty())
-                .map(|c| c.stream.as_str().into()),
-            last_sequence: self.committed.as_ref().map(|c| c.seq).filter(|seq| *seq > 0),
+                .map(|c| c.stream.as_str().into())
+                .or_else(|| self.single.as_ref().map(|ack| ack.stream.clone())),
+            last_sequence: self
+                .committed
+                .as_ref()
+                .map(|c| c.seq)
+                .filter(|seq| *seq > 0)
+                .or_else(|| self.single.as_ref().map(|ack| ack.sequence)),
             sent: self.sent,
             stored,
             rejected,
@@ -360,7 +329,8 @@ impl FastBatch {
             if begun.elapsed() >= self.timeout {
                 return self.fail(Indeterminate::Timeout);
             }
-            if !pinged && begun.elapsed() >= self.timeout / 3 {
+            // A server that does not know batches would store it.
+            if self.started && !pinged && begun.elapsed() >= self.timeout / 3 {
                 pinged = true;
                 if let Some(subject) = self.subject.clone() {
                     let reply = self.reply(self.sent, Operation::Ping);
@@ -403,8 +373,15 @@ impl FastBatch {
         }
         match serde_json::from_slice::<Committed>(&message.payload) {
             Ok(Committed { error: Some(error), .. }) => self.refused(message, error.into()),
-            Ok(committed) => self.committed = Some(committed),
-            Err(_) => self.fail(Indeterminate::Unreadable),
+            Ok(committed) if committed.count.is_some() => self.committed = Some(committed),
+            // The first waits for its answer, so that no more than it was stored like this.
+            Ok(Committed { stream, seq, .. }) if self.sent == 1 && seq > 0 => {
+                self.single = Some(PubAck { stream: stream.into(), sequence: seq, duplicate: false });
+                self.stored = 1;
+                self.failure.get_or_insert(BatchFailure::Unknown);
+                self.over = true;
+            }
+            _ => self.fail(Indeterminate::Unreadable),
         }
     }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use streamproof_client::async_nats::{self, jetstream};
 use streamproof_client::{
-    AddError, Batch, BatchFailure, BatchReport, FastBatch, FastBatchOptions, Indeterminate, Outgoing,
-    PublishError,
+    AddError, Batch, BatchFailure, BatchReport, ClientExt, FastBatch, FastBatchOptions, Indeterminate,
+    Outgoing, PublishError,
 };
 use streamproof_server::Scratch;
 
@@ -351,4 +351,46 @@ async fn without_fast_batches_each_message_is_acked_and_the_reason_is_told() {
     batch.add(("s.a", "x")).await.unwrap();
     assert!(batch.fallback().is_none());
     assert_eq!(batch.commit().await.stored, 1);
+}
+
+/// Behind a leaf that takes batches, a hub that does not know them: it stores each message by itself, and says so as for any other.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_on_a_server_without_fast_batches_elsewhere_gets_each_message_once() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let listen = format!("leafnodes {{ listen: \"127.0.0.1:{port}\" }}");
+    let old = Scratch::builder().version("2.12.1".parse().unwrap()).config(&listen).start().unwrap();
+    let remotes = format!("leafnodes {{ remotes: [{{ url: \"nats-leaf://127.0.0.1:{port}\" }}] }}");
+    let leaf = Scratch::builder().config(&remotes).start().unwrap();
+    let hub = client(&old).await;
+    stream(&hub, Default::default()).await;
+    let client = client(&leaf).await;
+    let publisher = client.publisher(Default::default()).await.unwrap();
+    until("the leaf knows of the stream", async || {
+        publisher.publish(("s.a", "x")).await.unwrap().await.acked().is_some()
+    })
+    .await;
+    let before = messages(&hub).await.unwrap();
+
+    let mut batch = FastBatch::begin(client.clone(), FastBatchOptions::default()).await.unwrap();
+    bounded("an answer", batch.add(("s.a", "x"))).await.unwrap();
+    let ended = bounded("an end", batch.add(("s.a", "x"))).await;
+    assert_eq!(ended, Err(AddError::Ended(BatchFailure::Unknown)));
+    let report = batch.commit().await;
+    assert_eq!((report.sent, report.stored, report.last_sequence), (1, 1, Some(before + 1)), "{report:?}");
+    assert_eq!(messages(&hub).await, Some(before + 1));
+
+    let mut batch = Batch::begin(client.clone(), FastBatchOptions::default()).await.unwrap();
+    for n in 0..500 {
+        bounded("add", batch.add(("s.a", n.to_string()))).await.unwrap();
+    }
+    let why = batch.fallback().unwrap().to_string();
+    assert!(why.contains("2.14"), "{why}");
+    let report = bounded("commit", batch.commit()).await;
+    assert_eq!(
+        (report.sent, report.stored, report.last_sequence),
+        (500, 500, Some(before + 501)),
+        "{report:?}"
+    );
+    assert_eq!((report.stream.as_deref(), report.failure), (Some("S"), None));
+    assert_eq!(messages(&hub).await, Some(before + 501));
 }
