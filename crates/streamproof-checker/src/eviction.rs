@@ -89,6 +89,18 @@ impl World<'_> {
         stream.purges.may_hit(purged) || self.may_be_consumed(id, seq, sent.subject, sent.invoked_ms)
     }
 
+    /// Whether a purge or its consumers may have removed a message since the stream was last read.
+    pub(crate) fn may_be_removed(&mut self, id: StreamId, seq: u64, number: u32) -> bool {
+        let sent = self.messages.get(number);
+        let (subject, invoked_ms) = (sent.subject, sent.invoked_ms);
+        let name = self.subject(subject);
+        // How many newer ones a purge that keeps some would have counted is not known here.
+        let newer = u64::MAX;
+        let purged = Purged { seq, subject, name, invoked_ms, newer, newer_on_subject: newer };
+        self.streams[usize::from(id.0)].purges.may_hit(purged)
+            || self.may_be_consumed(id, seq, subject, invoked_ms)
+    }
+
     /// Whether so many messages have been stored above a sequence, gone or not, that a limit may have removed what was there.
     pub(crate) fn may_have_been_evicted(&mut self, id: StreamId, seq: u64, subject: u32) -> bool {
         let stream = &self.streams[usize::from(id.0)];

@@ -136,10 +136,14 @@ impl World<'_> {
         if slot.message != 0 && !same {
             let before = slot.message - 1;
             let (publisher, counter) = self.messages.name(number);
-            self.message_violation(Invariant::M6, id.0, "sequence used again", seq, before, || {
+            let forgotten = self.stream(id).forgotten.is_some_and(|(last, known)| last < seq && seq <= known);
+            let class =
+                if forgotten { "sequence used again, by an emptied stream" } else { "sequence used again" };
+            self.message_violation(Invariant::M6, id.0, class, seq, before, || {
                 format!("{seq} was given again, to {publisher}.{counter}")
             });
-            if slot.flags & LIVE != 0 && slot.flags & (REPORTED | MAYBE_DELETED) == 0 {
+            let open = slot.flags & LIVE != 0 && slot.flags & (REPORTED | MAYBE_DELETED) == 0;
+            if open && !self.may_be_removed(id, seq, before) {
                 self.m1_lost(id, seq, before, slot.flags, "lost, sequence used again");
             }
         }

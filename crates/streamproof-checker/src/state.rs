@@ -40,6 +40,7 @@ impl World<'_> {
         if info.last_seq < known_last {
             // What follows would only repeat it.
             stream.known_last = info.last_seq;
+            stream.forgotten = (info.messages == 0).then_some((info.last_seq, known_last));
             stream.order.reset();
             let class = if info.messages == 0 { "last sequence fell, empty" } else { "last sequence fell" };
             self.violation(Invariant::M7, info.stream.0, class, Some(info.last_seq), || {

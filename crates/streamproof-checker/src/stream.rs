@@ -25,6 +25,8 @@ pub(crate) struct Stream {
     pub(crate) slots: Slots,
     /// The highest sequence that is known to have been given.
     pub(crate) known_last: u64,
+    /// The sequences, from one above the first to the second, that it forgot to have given when it was found empty.
+    pub(crate) forgotten: Option<(u64, u64)>,
     /// The message of the last sequence was deleted when the server last went down without warning, and is the last still.
     pub(crate) crashed_without_newest: bool,
     /// The highest first sequence seen while the stream held messages.
@@ -91,6 +93,7 @@ impl Stream {
             as_sent: false,
             slots: Slots::default(),
             known_last: 0,
+            forgotten: None,
             crashed_without_newest: false,
             known_first: 0,
             order: AckOrder::default(),

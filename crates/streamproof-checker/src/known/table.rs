@@ -65,7 +65,10 @@ nats consumer info A R --json | grep created        # another time"#,
     Defect {
         name: "drained-queue-forgets",
         seen: "a drained work queue forgets its last sequence at a crash, and its consumer waits for ever",
-        shows: &[(Invariant::M7, "last sequence fell")],
+        shows: &[
+            (Invariant::M7, "last sequence fell"),
+            (Invariant::M6, "sequence used again, by an emptied stream"),
+        ],
         faults: CRASHES,
         retention: Some(Retention::WorkQueue),
         first_seq: false,
@@ -161,7 +164,10 @@ nats consumer info A R        # ack floor 0; before: 5"#,
     Defect {
         name: "purge-forgets",
         seen: "a stream begins at 1 again, with its consumers ahead of it, if the server or the power goes while it is purged",
-        shows: &[(Invariant::M7, "last sequence fell, empty")],
+        shows: &[
+            (Invariant::M7, "last sequence fell, empty"),
+            (Invariant::M6, "sequence used again, by an emptied stream"),
+        ],
         faults: IN_THE_MIDDLE,
         retention: None,
         first_seq: false,

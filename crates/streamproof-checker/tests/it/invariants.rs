@@ -83,6 +83,14 @@ fn m6_a_sequence_is_never_given_twice() {
         "info S after msgs=1 first=1 last=1\n read S after: 1=a:0.0\n pub S a 0.3 -> 2",
         &["M1 lost tail ×2", "M6 sequence used again ×1", "M7 last sequence fell ×1"],
     );
+    // What an empty stream has forgotten it gives again: one failure, and both its faces have its name.
+    finds(
+        &format!(
+            "{THREE} purge S -> ok\n info S quiet msgs=0 first=4 last=3\n fault kill\n info S after msgs=0 first=0 last=0\n \
+             pub S a 0.3 -> 1"
+        ),
+        &["M6 sequence used again, by an emptied stream ×1", "M7 last sequence fell, empty ×1"],
+    );
     after(
         "pub S a 0.3 -> 3",
         &["M1 lost, sequence used again ×1", "M5 out of order ×1", "M6 sequence used again ×1"],
