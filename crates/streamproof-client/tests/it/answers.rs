@@ -4,11 +4,17 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
+use streamproof_client::async_nats::Client;
+use streamproof_client::async_nats::connection::State;
 use streamproof_client::async_nats::jetstream::{self, consumer::AckPolicy, consumer::push, stream::Stream};
-use streamproof_client::{ClientExt, ConsumeError, Delivery, PublisherOptions, PullConsumer, PullOptions};
+use streamproof_client::{
+    AckerOptions, ClientExt, ConsumeError, Delivery, OnDisconnect, PublisherOptions, PullConsumer,
+    PullOptions,
+};
 use streamproof_server::Scratch;
 
-use crate::bed::{bounded, client, stream, until};
+use crate::bed::{bounded, client, client_at, options, stream, until};
+use crate::proxy::Proxy;
 
 /// What is left to this never comes.
 const NEVER: Duration = Duration::from_secs(3600);
@@ -292,4 +298,59 @@ fn after_a_drain_the_program_may_end() {
         }
         bounded("drain", pull.drain()).await.unwrap();
     });
+}
+
+/// A connection that is gone and does not come back before the server goes on.
+async fn cut_off(server: &Scratch, proxy: &Proxy, app: &Client) {
+    server.pause().unwrap();
+    proxy.cut();
+    until("cut off", async || app.connection_state() != State::Connected).await;
+}
+
+/// Giving back is part of `next`, which may be dropped while it waits for the connection to take it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_next_that_is_dropped_forgets_nothing_that_is_to_be_given_back() {
+    let server = Scratch::new().unwrap();
+    let stream = filled(&server, 10, 1).await;
+    pulled(&stream, AckPolicy::Explicit, NEVER).await;
+    let proxy = Proxy::to(server.address()).await;
+    let tight = options().client_capacity(1).connect(proxy.url()).await.unwrap();
+    let mut pull = tight.pull_consumer("S", "C", PullOptions::default()).await.unwrap();
+    let got = fetched(&mut pull, 10).await;
+    cut_off(&server, &proxy, &tight).await;
+    drop(got);
+    for _ in 0..20 {
+        assert!(tokio::time::timeout(Duration::from_millis(10), pull.next()).await.is_err());
+    }
+    server.resume().unwrap();
+    for delivery in fetched(&mut pull, 10).await {
+        delivery.ack().await.unwrap();
+    }
+    let totals = pull.totals();
+    assert!(totals.balanced() && totals.given_back == 10 && totals.unanswered == 0, "{totals:?}");
+}
+
+/// An ack can always be sent again: where that was chosen, one that was lost with its connection is confirmed all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_ack_is_sent_again_until_it_is_confirmed() {
+    let server = Scratch::new().unwrap();
+    let stream = filled(&server, 20, 1).await;
+    pulled(&stream, AckPolicy::Explicit, NEVER).await;
+    let proxy = Proxy::to(server.address()).await;
+    let app = client_at(proxy.url()).await;
+    let mut pull = app.pull_consumer("S", "C", PullOptions::default()).await.unwrap();
+    let again = AckerOptions::default().on_disconnect(OnDisconnect::Repeat);
+    let acker = app.acker(again).await.unwrap();
+    let got = fetched(&mut pull, 20).await;
+    proxy.deaf(true);
+    for delivery in got {
+        acker.post(delivery, 0).await.unwrap();
+    }
+    let all_read = async || stream.consumer_info("C").await.unwrap().num_ack_pending == 0;
+    until("read by the server", all_read).await;
+    cut_off(&server, &proxy, &app).await;
+    proxy.deaf(false);
+    server.resume().unwrap();
+    let totals = bounded("settle", acker.settle()).await;
+    assert_eq!((totals.acked, totals.repeated, totals.sent), (20, 20, 20), "{totals:?}");
 }

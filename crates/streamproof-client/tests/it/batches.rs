@@ -119,7 +119,8 @@ async fn a_batch_whose_server_goes_is_indeterminate_in_between() {
     let mut server = Scratch::new().unwrap();
     let client = client(&server).await;
     stream(&client, batched()).await;
-    let options = || FastBatchOptions::default().flow(50);
+    // None of them is to end by its time.
+    let options = || FastBatchOptions::default().flow(50).timeout(Duration::from_secs(3600));
     let mut unknown = 0;
     for round in 0..4 {
         let at = 500 + 333 * round;

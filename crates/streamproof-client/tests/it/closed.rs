@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use streamproof_client::async_nats::connection::State;
 use streamproof_client::async_nats::{Client, jetstream};
 use streamproof_client::{
     AckOutcome, AckerOptions, AddError, BatchFailure, ClientExt, ConsumeError, FastBatch, FastBatchOptions,
@@ -10,7 +11,8 @@ use streamproof_client::{
 };
 use streamproof_server::Scratch;
 
-use crate::bed::{bounded, client, consumer, options, stream, until};
+use crate::bed::{bounded, client, client_at, consumer, options, stream, until};
+use crate::proxy::Proxy;
 
 const WINDOW: usize = 8;
 
@@ -47,6 +49,10 @@ async fn everything_ends_when_the_connection_does() {
         let mut server = Scratch::new().unwrap();
         let app = prepared(&server).await;
         let publisher = app.publisher(PublisherOptions::default().window(WINDOW)).await.unwrap();
+        let (told, heard) = std::sync::mpsc::channel();
+        let tells =
+            PublisherOptions::default().on_outcome(move |tag, outcome| told.send((tag, outcome)).unwrap());
+        let telling = app.publisher(tells).await.unwrap();
         let acker = app.acker(AckerOptions::default().window(WINDOW)).await.unwrap();
         let mut batch = FastBatch::begin(app.clone(), FastBatchOptions::default()).await.unwrap();
         for n in 0..20 {
@@ -76,6 +82,7 @@ async fn everything_ends_when_the_connection_does() {
             for _ in 0..WINDOW {
                 outcomes.push(publisher.publish(("s.a", "x")).await.unwrap());
             }
+            telling.post(("s.a", "x"), 17).await.unwrap();
             let confirmation = acker.ack(double).await.unwrap();
             match way {
                 Way::GivesUp => _ = server.kill().unwrap(),
@@ -96,6 +103,9 @@ async fn everything_ends_when_the_connection_does() {
         let refused = bounded("publish", publisher.publish(("s.a", "x"))).await;
         assert_eq!(refused.err(), Some(PublishError::Closed), "{way:?}");
         let settled = async { [publisher.settle().await, acker.settle().await] };
+        bounded("settle", telling.settle()).await;
+        let told: Vec<_> = heard.try_iter().collect();
+        assert!(told.len() == 1 && told[0].0 == 17, "{told:?}");
         for totals in bounded("settle", settled).await {
             assert!(totals.balanced() && totals.in_flight == 0, "{totals:?}");
             assert_eq!(totals.otherwise_unknown + totals.acked, totals.sent, "{totals:?}");
@@ -189,4 +199,33 @@ async fn forever_is_a_time_like_any_other() {
         async { Ok::<(), std::io::Error>(()) }
     });
     assert_eq!(bounded("work", working).await.unwrap().done, 1);
+}
+
+/// Nothing more comes for what was on the old connection, and nothing is sent that could be refused on the new one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_batch_ends_with_its_connection_and_not_by_its_time() {
+    let server = Scratch::new().unwrap();
+    drop(prepared(&server).await);
+    let proxy = Proxy::to(server.address()).await;
+    let app = client_at(proxy.url()).await;
+    let options = FastBatchOptions::default().flow(10).timeout(Duration::from_secs(3600));
+    let mut batch = FastBatch::begin(app.clone(), options).await.unwrap();
+    batch.add(("s.a", "x")).await.unwrap();
+    proxy.deaf(true);
+    // Dropped while it waits for room, it is not sent.
+    while let Ok(added) = tokio::time::timeout(Duration::from_millis(500), batch.add(("s.a", "x"))).await {
+        added.unwrap();
+    }
+    let sent = batch.sent();
+    assert!(sent <= 21, "{sent} sent");
+    server.pause().unwrap();
+    proxy.cut();
+    until("cut off", async || app.connection_state() != State::Connected).await;
+    proxy.deaf(false);
+    server.resume().unwrap();
+    let ended = bounded("add", batch.add(("s.a", "x"))).await;
+    let disconnected = BatchFailure::Indeterminate(Indeterminate::Disconnected);
+    assert_eq!(ended, Err(AddError::Ended(disconnected)));
+    let report = bounded("commit", batch.commit()).await;
+    assert_eq!((report.sent, report.rejected), (sent, 0), "{report:?}");
 }

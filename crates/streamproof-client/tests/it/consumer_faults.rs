@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use streamproof_client::ClientExt;
 use streamproof_client::async_nats::jetstream::consumer::AckPolicy;
 
 use crate::bed::bounded;
@@ -64,6 +65,25 @@ fn any_kind_under_any_order_of_faults() {
             Ok(())
         })
         .unwrap();
+}
+
+/// A push consumer as well: as much as it may be sent unasked.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_of_a_push_consumer_leaves_nothing_to_ack_wait() {
+    let site = Site::new(AckPolicy::Explicit, true, Duration::from_secs(3600)).await;
+    for _ in 0..5 {
+        let mut push = site.app.push_consumer("S", "C").await.unwrap();
+        for _ in 0..20 {
+            drop(bounded("next", push.next()).await.unwrap());
+        }
+        bounded("drain", push.drain()).await.unwrap();
+    }
+    let mut push = site.app.push_consumer("S", "C").await.unwrap();
+    while site.seen.count() < MSGS {
+        let delivery = bounded("what was given back", push.next()).await.unwrap();
+        site.seen.see(&delivery).await;
+        delivery.ack().await.unwrap();
+    }
 }
 
 /// The stream goes on while the consumer ends: what the server had sent already is given back, not left to `ack_wait`.

@@ -9,7 +9,7 @@ use streamproof_client::{
 };
 use streamproof_server::Scratch;
 
-use crate::bed::{client, consumer, stream};
+use crate::bed::{bounded, client, consumer, stream};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn acks_are_confirmed_and_what_is_dropped_comes_again() {
@@ -86,4 +86,31 @@ async fn a_drain_leaves_nothing_unanswered() {
             .await
             .unwrap();
     }
+}
+
+/// What failed is worked on again after its delay, which doubles.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_gives_back_what_failed_for_later() {
+    const FIRST: Duration = Duration::from_millis(200);
+    let server = Scratch::new().unwrap();
+    let client = client(&server).await;
+    let stream = stream(&client, jetstream::stream::Config::default()).await;
+    consumer(&stream).await;
+    let publisher = client.publisher(PublisherOptions::default()).await.unwrap();
+    assert!(publisher.publish(("s.a", "x")).await.unwrap().await.acked().is_some());
+    let pull = client.pull_consumer("S", "C", PullOptions::default()).await.unwrap();
+    let (begun, enough) = (Mutex::new(Vec::new()), tokio::sync::Notify::new());
+    let options = WorkOptions { first_delay: FIRST, ..WorkOptions::default() };
+    let worked = work(pull, options, enough.notified(), |delivery| {
+        let nth = delivery.metadata().unwrap().num_delivered;
+        begun.lock().unwrap().push(std::time::Instant::now());
+        if nth == 3 {
+            enough.notify_one();
+        }
+        async move { if nth < 3 { Err("not yet") } else { Ok(()) } }
+    });
+    let worked = bounded("work", worked).await.unwrap();
+    assert_eq!((worked.done, worked.failed, worked.unanswered), (1, 2, 0));
+    let begun = begun.into_inner().unwrap();
+    assert!(begun[1] - begun[0] >= FIRST && begun[2] - begun[1] >= 2 * FIRST, "{begun:?}");
 }

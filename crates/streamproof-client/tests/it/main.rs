@@ -9,6 +9,7 @@ mod closed;
 mod consumer_ends;
 mod consumer_faults;
 mod consuming;
+mod documentation;
 mod examples;
 mod faults;
 mod guarded;

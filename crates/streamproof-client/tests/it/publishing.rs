@@ -1,13 +1,17 @@
 //! Outcomes one by one, and the bound.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use streamproof_client::async_nats::connection::State;
 use streamproof_client::async_nats::jetstream;
-use streamproof_client::{ClientExt, Outcome, Outgoing, PublishError, PublisherOptions};
+use streamproof_client::{
+    ClientExt, Indeterminate, OnDisconnect, Outcome, Outgoing, PublishError, PublisherOptions,
+};
 use streamproof_server::Scratch;
 
-use crate::bed::{bounded, client, options, stored, stream, until};
+use crate::bed::{bounded, client, client_at, options, stored, stream, until};
 use crate::proxy::Proxy;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -135,8 +139,60 @@ async fn a_publish_that_is_dropped_gives_its_place_back() {
         bounded("room", publisher.post(("s.a", "x"), 0)).await.unwrap();
         sent += 1;
     }
+    bounded("settle", publisher.settle()).await;
+    // All of the window is there.
+    server.pause().unwrap();
+    for _ in 0..WINDOW {
+        bounded("room for all", publisher.post(("s.a", "x"), 0)).await.unwrap();
+        sent += 1;
+    }
+    server.resume().unwrap();
     let totals = bounded("settle", publisher.settle()).await;
     assert!(totals.balanced() && totals.sent == sent, "{totals:?}, {sent} sent");
     let unknown = stored(&direct).await.len() as u64 - totals.acked;
     assert!(unknown <= totals.indeterminate(), "{totals:?}, {unknown} stored and not acked");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_chose_to_fail_is_told_while_there_is_no_connection() {
+    let server = Scratch::new().unwrap();
+    let direct = client(&server).await;
+    stream(&direct, Default::default()).await;
+    let proxy = Proxy::to(server.address()).await;
+    let app = client_at(proxy.url()).await;
+    let options = PublisherOptions::default().on_disconnect(OnDisconnect::Fail);
+    let publisher = app.publisher(options).await.unwrap();
+    server.pause().unwrap();
+    let outcome = publisher.publish(("s.a", "x")).await.unwrap();
+    proxy.cut();
+    // It has no connection before the server goes on.
+    let outcome = bounded("an outcome", outcome).await;
+    assert_eq!(outcome, Outcome::Indeterminate(Indeterminate::Disconnected));
+    let refused = bounded("a refusal", publisher.publish(("s.a", "x"))).await;
+    assert_eq!(refused.err(), Some(PublishError::Disconnected));
+    assert_eq!((publisher.totals().sent, publisher.totals().disconnected), (1, 1));
+    server.resume().unwrap();
+    until("back", async || app.connection_state() == State::Connected).await;
+    assert!(bounded("an ack", publisher.publish(("s.a", "x")).await.unwrap()).await.acked().is_some());
+}
+
+/// Where the sink takes its time, whoever settles waits for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn settled_means_that_the_sink_was_told() {
+    let server = Scratch::new().unwrap();
+    let client = client(&server).await;
+    stream(&client, Default::default()).await;
+    let told = Arc::new(AtomicU64::new(0));
+    let telling = told.clone();
+    let (_never, waits) = std::sync::mpsc::channel::<()>();
+    let options = PublisherOptions::default().on_outcome(move |_, _| {
+        _ = waits.recv_timeout(Duration::from_millis(2));
+        telling.fetch_add(1, Ordering::Relaxed);
+    });
+    let publisher = client.publisher(options).await.unwrap();
+    for n in 0..50 {
+        publisher.post(("s.a", "x"), n).await.unwrap();
+    }
+    until("all is known", async || publisher.totals().in_flight == 0).await;
+    assert_eq!((publisher.settle().await.acked, told.load(Ordering::Relaxed)), (50, 50));
 }

@@ -282,3 +282,32 @@ proptest! {
         world.settle();
     }
 }
+
+/// In `Wait`: only what the server has read can be lost, and it is given time to answer.
+#[test]
+fn nothing_is_given_up_before_the_server_has_read_on_and_had_time() {
+    let mut world = World::new(OnDisconnect::Wait, false, Rights { inbox: true, probe: true });
+    let request = Event::Request { handed_over: true, repeatable: false };
+    for event in [&request, &request, &Event::Lost { unwritten: 1, answers_too: true }, &Event::Reconnected] {
+        world.happens(event);
+    }
+    // The first was lost; the second is still to be read on the new connection, and after it the fence.
+    world.happens(&Event::Tick { milliseconds: 2_000 });
+    assert_eq!(world.outcomes.len(), 0);
+    world.happens(&Event::Reads);
+    world.happens(&Event::Reads);
+    let (ack, fence) = (world.to_client.remove(0), world.to_client.remove(0));
+    let (OnItsWay::Request { token, .. }, OnItsWay::Fence { number, .. }) = (ack, fence) else {
+        panic!("in another order");
+    };
+    world.slots.fence_is_back(number, world.now.time);
+    let most = u64::try_from(RECONNECT_GRACE.as_millis()).unwrap();
+    world.happens(&Event::Tick { milliseconds: most - 1 });
+    assert_eq!(world.outcomes.len(), 0);
+    world.answer(token, "{\"stream\":\"S\",\"seq\":2}");
+    // While such answers come, others may.
+    world.happens(&Event::Tick { milliseconds: most - 1 });
+    assert_eq!(world.outcomes.keys().collect::<Vec<_>>(), [&2]);
+    world.happens(&Event::Tick { milliseconds: 1 });
+    assert_eq!(world.outcomes[&1], [Outcome::Indeterminate(Indeterminate::Disconnected)]);
+}
