@@ -101,6 +101,12 @@ async fn row(ground: &Ground, before: &[(&str, Value)], after: &[(&str, Value)],
     }
     if step.action == Action::Replace {
         let theirs = theirs(ground, step).await;
+        if step.consumer.is_some() {
+            // What they take without doing it has another reason than what they refuse.
+            let rule = step.changes.iter().find_map(|change| change.rule.clone()).unwrap_or_default();
+            let idle = rule.contains("until the consumer is made anew");
+            assert_eq!(theirs == "taken", idle, "{about}: {rule}, and they: {theirs}");
+        }
         // What they take has to be put back, or there is nothing left to replace.
         if theirs == "taken" {
             ground.settle(before, &consent).await;
