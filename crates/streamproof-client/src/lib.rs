@@ -58,4 +58,4 @@ pub use pipeline::{MAX_WINDOW, OnDisconnect};
 pub use publisher::{OutcomeFuture, Publisher, PublisherOptions};
 pub use pull::{MAX_BATCH, PullConsumer, PullOptions};
 pub use push::PushConsumer;
-pub use worker::{WorkOptions, Worked, work};
+pub use worker::{WorkEnded, WorkOptions, Worked, work};

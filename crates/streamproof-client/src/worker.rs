@@ -45,6 +45,17 @@ pub struct Worked {
     pub unanswered: u64,
 }
 
+/// Why [`work`] ended before it was told to, and what it did.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the work ended by itself, with {} messages done", worked.done)]
+pub struct WorkEnded {
+    /// What it did. Each message that was taken is in it.
+    pub worked: Worked,
+    /// Why it could not go on.
+    #[source]
+    pub why: ConsumeError,
+}
+
 /// Works until `until` is ready; then takes no more, waits for what is being worked on, and gives back the rest.
 ///
 /// ```no_run
@@ -63,7 +74,7 @@ pub async fn work<F, R, E>(
     options: WorkOptions,
     until: impl Future<Output = ()>,
     f: F,
-) -> Result<Worked, ConsumeError>
+) -> Result<Worked, WorkEnded>
 where
     F: Fn(Arc<Delivery>) -> R,
     R: Future<Output = Result<(), E>> + Send + 'static,
@@ -103,7 +114,8 @@ where
         worked.count(end.unwrap_or(End::Unanswered));
     }
     let drained = consumer.drain().await;
-    result.and(drained.map_err(|_| ConsumeError::Closed)).map(|()| worked)
+    let ended = result.and(drained.map_err(|_| ConsumeError::Closed));
+    ended.map(|()| worked).map_err(|why| WorkEnded { worked, why })
 }
 
 enum End {

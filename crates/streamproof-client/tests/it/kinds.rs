@@ -277,7 +277,11 @@ async fn worker(pull: PullConsumer, seen: Seen, mut stopped: watch::Receiver<boo
             Ok(())
         }
     })
-    .await?;
+    .await;
+    let (worked, end) = match worked {
+        Ok(worked) => (worked, Ok(ConsumerTotals::default())),
+        Err(ended) => (ended.worked, Err(ended.why)),
+    };
     assert!(worked.done > 0 && worked.failed > 0 && worked.unanswered == 0, "{worked:?}");
-    Ok(ConsumerTotals::default())
+    end
 }
