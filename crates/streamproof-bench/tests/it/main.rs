@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use async_nats::ConnectOptions;
 use async_nats::jetstream;
+use futures_util::StreamExt;
 use streamproof_bench::price::{Extent, Price, Setting};
 use streamproof_bench::{BenchError, Measure, Progress, Report, Settings, Target, run};
 use streamproof_server::{Scratch, poll};
@@ -70,6 +71,41 @@ fn every_measure_counts_every_message_and_leaves_nothing() {
         assert_eq!(m.ours.server_cpu_s_per_million.is_some(), cfg!(target_os = "linux"));
     }
     assert_eq!(streams(&server), 0);
+}
+
+/// Somebody else publishes on the subject while it is measured.
+#[test]
+fn a_message_too_many_is_found_in_every_measure() {
+    let server = Scratch::new().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let client = runtime.block_on(async_nats::connect(server.url())).unwrap();
+    let mut heard = runtime.block_on(client.subscribe("streamproof.bench.>")).unwrap();
+    runtime.block_on(client.flush()).unwrap();
+    runtime.spawn(async move {
+        let mut stream = None;
+        while let Some(message) = heard.next().await {
+            // Once in the stream as it is: its first message is number 0 in each.
+            if stream.as_ref() != Some(&message.subject) || message.payload.starts_with(&[0; 8]) {
+                stream = Some(message.subject.clone());
+                client.publish(message.subject, "strange".into()).await.unwrap();
+            }
+        }
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let mut settings = settings(&Measure::ALL[..5], dir.path());
+    (settings.clients, settings.msgs) = (vec![1], 500);
+    let report = run(&settings, &target(&server), &Arc::default()).unwrap();
+    assert_eq!(report.measures.len(), 5);
+    for m in &report.measures {
+        let said = m.miscounts.join(", ");
+        // It is stored with the others, and taken with them or left behind.
+        let places: &[&str] = match m.name.as_str() {
+            "publish-ack" | "publish-fast" => &["messages in the stream"],
+            _ => &["messages received that are not ours", "messages left for the consumer"],
+        };
+        assert!(!m.counted && places.iter().any(|place| said.contains(place)), "{}: {said}", m.name);
+    }
+    assert!(!report.counted());
 }
 
 #[test]
