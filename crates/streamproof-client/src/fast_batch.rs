@@ -3,6 +3,7 @@
 //! Each message carries its place in the reply subject, `<inbox>.<flow>.fail.<sequence>.<operation>.$FI`. With gap mode
 //! `fail` an ack for a sequence says that everything up to it is stored, and after a gap or an error nothing more is.
 
+mod progress;
 mod report;
 
 use std::future::poll_fn;
@@ -15,10 +16,11 @@ use bytes::Bytes;
 use futures_util::Stream;
 
 use crate::error::{PublishError, StartError};
-use crate::outcome::{ErrorJson, Indeterminate, PubAck, Rejection, number, status_rejection};
+use crate::outcome::{Indeterminate, PubAck, Rejection, number};
 use crate::outgoing::Outgoing;
 use crate::pipeline::MAX_WINDOW;
 
+use progress::Progress;
 pub use report::{AddError, BatchFailure, BatchReport};
 
 /// The server never acks more rarely than every 500 messages (jetstream_batching.go, `fastBatchInit`).
@@ -104,40 +106,10 @@ pub struct FastBatch {
     /// `<inbox>.<flow>.fail.`
     reply_prefix: String,
     subject: Option<Subject>,
-    sent: u64,
-    stored: u64,
-    flow: u64,
+    progress: Progress,
     outstanding_acks: u64,
     timeout: Duration,
     connects: u64,
-    started: bool,
-    committed: Option<Committed>,
-    /// An ack for the first message alone.
-    single: Option<PubAck>,
-    /// No further word comes.
-    over: bool,
-    failure: Option<BatchFailure>,
-    /// The message at which the server stopped taking any.
-    failed_at: Option<u64>,
-}
-
-#[derive(Debug, serde::Deserialize)]
-struct Committed {
-    #[serde(default)]
-    stream: String,
-    #[serde(default)]
-    seq: u64,
-    /// Not in the ack of a single message.
-    count: Option<u64>,
-    error: Option<ErrorJson>,
-}
-
-#[derive(serde::Deserialize)]
-#[serde(tag = "type", rename_all = "lowercase")]
-enum Flow {
-    Ack { seq: u64, msgs: u16 },
-    Gap { last_seq: u64 },
-    Err { seq: u64, error: ErrorJson },
 }
 
 #[derive(Clone, Copy)]
@@ -168,17 +140,9 @@ impl FastBatch {
             client,
             acks,
             subject: None,
-            sent: 0,
-            stored: 0,
-            flow: u64::from(options.flow),
+            progress: Progress::new(u64::from(options.flow)),
             outstanding_acks: u64::from(options.outstanding_acks),
             timeout: options.timeout,
-            started: false,
-            committed: None,
-            single: None,
-            over: false,
-            failure: None,
-            failed_at: None,
         })
     }
 
@@ -186,19 +150,21 @@ impl FastBatch {
     pub async fn add(&mut self, message: impl Into<Outgoing>) -> Result<(), AddError> {
         let message = message.into();
         message.check(&self.client)?;
-        while self.failure.is_none() && self.sent - self.stored >= self.flow * self.outstanding_acks {
+        while self.progress.failure.is_none()
+            && self.progress.sent - self.progress.stored >= self.progress.flow * self.outstanding_acks
+        {
             self.await_answer().await;
         }
-        if let Some(failure) = &self.failure {
+        if let Some(failure) = &self.progress.failure {
             return Err(AddError::Ended(failure.clone()));
         }
-        let operation = if self.sent == 0 { Operation::Start } else { Operation::Append };
-        let reply = self.reply(self.sent + 1, operation);
+        let operation = if self.progress.sent == 0 { Operation::Start } else { Operation::Append };
+        let reply = self.reply(self.progress.sent + 1, operation);
         if self.subject.is_none() {
             self.subject = Some(message.subject.clone());
         }
         // From here on it counts as sent: with this future dropped while it waits, nobody could say.
-        self.sent += 1;
+        self.progress.sent += 1;
         let sent = match message.headers {
             None => self.client.publish_with_reply(message.subject, reply, message.payload).await,
             Some(h) => {
@@ -206,10 +172,10 @@ impl FastBatch {
             }
         };
         if let Err(error) = sent {
-            self.sent -= 1;
+            self.progress.sent -= 1;
             return Err(PublishError::from(error).into());
         }
-        while self.sent == 1 && !self.started && self.failure.is_none() {
+        while self.progress.sent == 1 && !self.progress.started && self.progress.failure.is_none() {
             self.await_answer().await;
         }
         Ok(())
@@ -218,41 +184,41 @@ impl FastBatch {
     /// Messages handed to the connection, so far.
     #[must_use]
     pub fn sent(&self) -> u64 {
-        self.sent
+        self.progress.sent
     }
 
     /// Messages of which it is known that they are stored, so far.
     #[must_use]
     pub fn stored(&self) -> u64 {
-        self.stored
+        self.progress.stored
     }
 
     /// Ends the batch, waits for the server's last word, and accounts for every message.
-    #[tracing::instrument(level = "debug", skip_all, fields(sent = self.sent))]
+    #[tracing::instrument(level = "debug", skip_all, fields(sent = self.progress.sent))]
     pub async fn commit(mut self) -> BatchReport {
         if let Some(subject) = self.subject.clone()
-            && self.failure.is_none()
+            && self.progress.failure.is_none()
         {
-            let reply = self.reply(self.sent + 1, Operation::CommitWithout);
+            let reply = self.reply(self.progress.sent + 1, Operation::CommitWithout);
             if self.client.publish_with_reply(subject, reply, Bytes::new()).await.is_err() {
-                self.failure = Some(BatchFailure::Indeterminate(Indeterminate::Closed));
+                self.progress.failure = Some(BatchFailure::Indeterminate(Indeterminate::Closed));
             }
         }
         // After a gap or a refusal the server still says how much it stored before.
         let may_answer = |f: &BatchFailure| !matches!(f, BatchFailure::Indeterminate(_));
-        while self.sent > 0
-            && self.committed.is_none()
-            && !self.over
-            && self.failure.as_ref().is_none_or(may_answer)
+        while self.progress.sent > 0
+            && self.progress.committed.is_none()
+            && !self.progress.over
+            && self.progress.failure.as_ref().is_none_or(may_answer)
         {
             self.await_answer().await;
         }
-        self.report()
+        self.progress.report()
     }
 
     /// What the server said when it refused.
     pub(crate) fn refusal(&self) -> Option<&Rejection> {
-        match &self.failure {
+        match &self.progress.failure {
             Some(BatchFailure::Rejected(rejection)) => Some(rejection),
             _ => None,
         }
@@ -260,37 +226,7 @@ impl FastBatch {
 
     /// The ack of a server that does not know batches, for the first message.
     pub(crate) fn single(&self) -> Option<&PubAck> {
-        self.single.as_ref()
-    }
-
-    fn report(&self) -> BatchReport {
-        let (mut stored, mut rejected) = (self.stored, 0);
-        if let Some(committed) = &self.committed {
-            stored = stored.max(committed.count.unwrap_or(0)).min(self.sent);
-            // The server's last word: what it did not count, it did not store.
-            rejected = self.sent - stored;
-        } else if let Some(at) = self.failed_at {
-            rejected = (self.sent + 1).saturating_sub(at).min(self.sent - stored);
-        }
-        BatchReport {
-            stream: self
-                .committed
-                .as_ref()
-                .filter(|c| !c.stream.is_empty())
-                .map(|c| c.stream.as_str().into())
-                .or_else(|| self.single.as_ref().map(|ack| ack.stream.clone())),
-            last_sequence: self
-                .committed
-                .as_ref()
-                .map(|c| c.seq)
-                .filter(|seq| *seq > 0)
-                .or_else(|| self.single.as_ref().map(|ack| ack.sequence)),
-            sent: self.sent,
-            stored,
-            rejected,
-            indeterminate: self.sent - stored - rejected,
-            failure: self.failure.clone(),
-        }
+        self.progress.single.as_ref()
     }
 
     fn reply(&self, sequence: u64, operation: Operation) -> Subject {
@@ -319,79 +255,30 @@ impl FastBatch {
             let next = poll_fn(|cx| Pin::new(&mut self.acks).poll_next(cx));
             match tokio::time::timeout(TICK, next).await {
                 Ok(Some(message)) => return self.take_in(&message),
-                Ok(None) => return self.fail(Indeterminate::Closed),
+                Ok(None) => return self.progress.fail(Indeterminate::Closed),
                 Err(_) => {}
             }
             // The server forgets its batches when it goes, and a new connection proves nothing about the old one.
             if self.client.statistics().connects.load(Ordering::Relaxed) != self.connects {
-                return self.fail(Indeterminate::Disconnected);
+                return self.progress.fail(Indeterminate::Disconnected);
             }
             if begun.elapsed() >= self.timeout {
-                return self.fail(Indeterminate::Timeout);
+                return self.progress.fail(Indeterminate::Timeout);
             }
             // A server that does not know batches would store it.
-            if self.started && !pinged && begun.elapsed() >= self.timeout / 3 {
+            if self.progress.started && !pinged && begun.elapsed() >= self.timeout / 3 {
                 pinged = true;
                 if let Some(subject) = self.subject.clone() {
-                    let reply = self.reply(self.sent, Operation::Ping);
+                    let reply = self.reply(self.progress.sent, Operation::Ping);
                     let _ = self.client.publish_with_reply(subject, reply, Bytes::new()).await;
                 }
             }
         }
     }
 
-    /// Keeps the first reason; a batch that is already refused and then cannot be heard of is indeterminate between
-    /// what is known to be stored and the message that was refused.
-    fn fail(&mut self, why: Indeterminate) {
-        if self.failed_at.is_none() || self.failure.is_none() {
-            self.failure = Some(BatchFailure::Indeterminate(why));
-        }
-        self.over = true;
-    }
-
     fn take_in(&mut self, message: &Message) {
-        if let Some(rejection) = status_rejection(message) {
-            return self.refused(message, rejection);
-        }
-        if let Ok(flow) = serde_json::from_slice::<Flow>(&message.payload) {
-            match flow {
-                Flow::Ack { seq, msgs } => {
-                    self.started = true;
-                    self.stored = self.stored.max(seq.min(self.sent));
-                    self.flow = u64::from(msgs.max(1));
-                }
-                Flow::Gap { last_seq } => {
-                    self.failed_at = Some(last_seq);
-                    self.failure.get_or_insert(BatchFailure::Gap { expected: last_seq });
-                }
-                Flow::Err { seq, error } => {
-                    self.failed_at = Some(seq);
-                    self.failure.get_or_insert(BatchFailure::Rejected(error.into()));
-                }
-            }
-            return;
-        }
-        match serde_json::from_slice::<Committed>(&message.payload) {
-            Ok(Committed { error: Some(error), .. }) => self.refused(message, error.into()),
-            Ok(committed) if committed.count.is_some() => self.committed = Some(committed),
-            // The first waits for its answer, so that no more than it was stored like this.
-            Ok(Committed { stream, seq, .. }) if self.sent == 1 && seq > 0 => {
-                self.single = Some(PubAck { stream: stream.into(), sequence: seq, duplicate: false });
-                self.stored = 1;
-                self.failure.get_or_insert(BatchFailure::Unknown);
-                self.over = true;
-            }
-            _ => self.fail(Indeterminate::Unreadable),
-        }
-    }
-
-    /// One was refused outside of the batch's own words: there is no such batch (a server that was started again), or no
-    /// stream. It and all after it are not stored; of those before it, what was not acked is unknown.
-    fn refused(&mut self, message: &Message, rejection: Rejection) {
         let sequence = message.subject.strip_prefix(self.reply_prefix.as_str());
         let sequence = sequence.and_then(|rest| number(rest.split('.').next()?.as_bytes()));
-        self.failed_at = Some(sequence.unwrap_or(self.sent + 1));
-        self.failure.get_or_insert(BatchFailure::Rejected(rejection));
-        self.over = true;
+        self.progress.take_in(message, sequence);
     }
 }
