@@ -168,10 +168,14 @@ impl Tally {
         }
     }
 
-    /// Kinds of fault that bit in less than 95 % of their tries.
+    /// Kinds of fault that bit in less than 95 % of their tries. Those of a power cut are states of a disk, at every sync and between:
+    /// where all has just been synced there is nothing for it to bite, and half of them may be so.
     fn toothless(&self) -> Vec<&str> {
-        let bites = |[_, _, tries, bites]: &[u64; 4]| *bites * 100 < *tries * 95;
-        self.faults.iter().filter(|(_, counts)| bites(counts)).map(|(fault, _)| fault.as_str()).collect()
+        let toothless = |(name, [_, _, tries, bites]): (&String, &[u64; 4])| {
+            let least = if name.as_str() == FaultKind::PowerCut.name() { 50 } else { 95 };
+            *bites * 100 < *tries * least
+        };
+        self.faults.iter().filter(|fault| toothless(*fault)).map(|(fault, _)| fault.as_str()).collect()
     }
 
     fn show(&self, elapsed: Duration) {
