@@ -300,10 +300,9 @@ fn after_a_drain_the_program_may_end() {
     });
 }
 
-/// A connection that is gone and does not come back before the server goes on.
-async fn cut_off(server: &Scratch, proxy: &Proxy, app: &Client) {
-    server.pause().unwrap();
-    proxy.cut();
+/// A connection that is gone and does not come back before the proxy is open again.
+async fn cut_off(proxy: &Proxy, app: &Client) {
+    proxy.shut(true);
     until("cut off", async || app.connection_state() != State::Connected).await;
 }
 
@@ -317,12 +316,12 @@ async fn a_next_that_is_dropped_forgets_nothing_that_is_to_be_given_back() {
     let tight = options().client_capacity(1).connect(proxy.url()).await.unwrap();
     let mut pull = tight.pull_consumer("S", "C", PullOptions::default()).await.unwrap();
     let got = fetched(&mut pull, 10).await;
-    cut_off(&server, &proxy, &tight).await;
+    cut_off(&proxy, &tight).await;
     drop(got);
     for _ in 0..20 {
         assert!(tokio::time::timeout(Duration::from_millis(10), pull.next()).await.is_err());
     }
-    server.resume().unwrap();
+    proxy.shut(false);
     for delivery in fetched(&mut pull, 10).await {
         delivery.ack().await.unwrap();
     }
@@ -348,9 +347,9 @@ async fn a_lost_ack_is_sent_again_until_it_is_confirmed() {
     }
     let all_read = async || stream.consumer_info("C").await.unwrap().num_ack_pending == 0;
     until("read by the server", all_read).await;
-    cut_off(&server, &proxy, &app).await;
+    cut_off(&proxy, &app).await;
     proxy.deaf(false);
-    server.resume().unwrap();
+    proxy.shut(false);
     let totals = bounded("settle", acker.settle()).await;
     assert_eq!((totals.acked, totals.repeated, totals.sent), (20, 20, 20), "{totals:?}");
 }

@@ -74,8 +74,7 @@ async fn everything_ends_when_the_connection_does() {
         let ending = async {
             until("the worker works", async || busy.load(Ordering::Relaxed)).await;
             // A drain waits for whatever the server says next.
-            let unanswered = matches!(way, Way::GivesUp);
-            if unanswered {
+            if matches!(way, Way::GivesUp) {
                 server.pause().unwrap();
             }
             let mut outcomes = Vec::new();
@@ -91,11 +90,11 @@ async fn everything_ends_when_the_connection_does() {
             for outcome in outcomes {
                 let outcome = bounded("an outcome", outcome).await;
                 let closed = outcome == Outcome::Indeterminate(Indeterminate::Closed);
-                assert!(closed || !unanswered && outcome.acked().is_some(), "{way:?}: {outcome}");
+                assert!(closed || outcome.acked().is_some(), "{way:?}: {outcome}");
             }
             let confirmation = bounded("a confirmation", confirmation).await;
             let closed = confirmation == AckOutcome::Indeterminate(Indeterminate::Closed);
-            assert!(closed || !unanswered && confirmation == AckOutcome::Confirmed, "{confirmation:?}");
+            assert!(closed || confirmation == AckOutcome::Confirmed, "{confirmation:?}");
         };
         let (worked, ()) = bounded("the end of the work", async { tokio::join!(working, ending) }).await;
         assert!(worked.is_err(), "{worked:?}");
@@ -218,14 +217,56 @@ async fn a_full_batch_ends_with_its_connection_and_not_by_its_time() {
     }
     let sent = batch.sent();
     assert!(sent <= 21, "{sent} sent");
-    server.pause().unwrap();
-    proxy.cut();
+    proxy.shut(true);
     until("cut off", async || app.connection_state() != State::Connected).await;
     proxy.deaf(false);
-    server.resume().unwrap();
+    proxy.shut(false);
     let ended = bounded("add", batch.add(("s.a", "x"))).await;
     let disconnected = BatchFailure::Indeterminate(Indeterminate::Disconnected);
     assert_eq!(ended, Err(AddError::Ended(disconnected)));
     let report = bounded("commit", batch.commit()).await;
     assert_eq!((report.sent, report.rejected), (sent, 0), "{report:?}");
+}
+
+/// Nothing runs on, and nobody listens, for what was dropped: not even where it was dropped at work.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_dropped_leaves_no_task_behind() {
+    let server = Scratch::new().unwrap();
+    let app = prepared(&server).await;
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    // Those of the one who prepared it end a moment later.
+    let (mut before, mut looks) = (tasks(), 0);
+    until("the same for a while", async || {
+        looks = if tasks() == before { looks + 1 } else { 0 };
+        before = tasks();
+        looks == 100
+    })
+    .await;
+    let publisher = app.publisher(PublisherOptions::default()).await.unwrap();
+    let acker = app.acker(AckerOptions::default()).await.unwrap();
+    let mut batch = FastBatch::begin(app.clone(), FastBatchOptions::default()).await.unwrap();
+    for _ in 0..20 {
+        batch.add(("s.a", "x")).await.unwrap();
+    }
+    let mut pull = app.pull_consumer("S", "C", PullOptions::default()).await.unwrap();
+    let mut push = app.push_consumer("S", "P").await.unwrap();
+    drop(bounded("one pushed", push.next()).await.unwrap());
+    drop(acker.ack(bounded("one", pull.next()).await.unwrap()).await.unwrap());
+    let busy = tokio::sync::Notify::new();
+    let worker = app.pull_consumer("S", "W", PullOptions::default()).await.unwrap();
+    let working = work(worker, WorkOptions::default(), std::future::pending(), |_| {
+        busy.notify_one();
+        std::future::pending::<Result<(), std::io::Error>>()
+    });
+    tokio::select! {
+        ended = working => panic!("{ended:?}"),
+        () = bounded("at work", busy.notified()) => {}
+    }
+    // While something is in flight it is still heard of; here it is not waited for.
+    server.pause().unwrap();
+    let outcome = publisher.publish(("s.a", "x")).await.unwrap();
+    drop((publisher, acker, batch, pull, push));
+    server.resume().unwrap();
+    assert!(bounded("an outcome", outcome).await.acked().is_some());
+    until("no task is left", async || tasks() <= before).await;
 }

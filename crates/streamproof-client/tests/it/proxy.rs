@@ -27,6 +27,8 @@ struct Wire {
     most_in_flight: AtomicI64,
     /// Nothing is read from the server.
     deaf: AtomicBool,
+    /// Nobody is let in.
+    shut: AtomicBool,
 }
 
 impl Proxy {
@@ -38,7 +40,11 @@ impl Proxy {
         let seen = wire.clone();
         let accepting = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(carry(client, server.clone(), cuts.subscribe(), seen.clone()));
+                let cut = cuts.subscribe();
+                // Shut after this look, it is cut.
+                if !seen.shut.load(Ordering::Relaxed) {
+                    tokio::spawn(carry(client, server.clone(), cut, seen.clone()));
+                }
             }
         });
         Proxy { url, cut, wire, accepting }
@@ -51,6 +57,14 @@ impl Proxy {
     /// Cuts every connection that there is, wherever it is in its bytes.
     pub(crate) fn cut(&self) {
         _ = self.cut.send(());
+    }
+
+    /// Cuts every connection, and lets nobody in until it is opened again. A server that is told to stand still may take a moment.
+    pub(crate) fn shut(&self, shut: bool) {
+        self.wire.shut.store(shut, Ordering::Relaxed);
+        if shut {
+            self.cut();
+        }
     }
 
     /// Whether it reads nothing of what the server sends: the client is a slow consumer then.

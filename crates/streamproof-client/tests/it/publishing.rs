@@ -121,9 +121,7 @@ async fn a_publish_that_is_dropped_gives_its_place_back() {
     let tight = options().client_capacity(1).connect(proxy.url()).await.unwrap();
     let publisher = tight.publisher(PublisherOptions::default().window(WINDOW)).await.unwrap();
     assert!(publisher.publish(("s.a", "x")).await.unwrap().await.acked().is_some());
-    // One that stands still does not let it in again.
-    server.pause().unwrap();
-    proxy.cut();
+    proxy.shut(true);
     until("cut off", async || tight.connection_state() != State::Connected).await;
     let (mut sent, mut dropped) = (1, 0);
     for _ in 0..5 * WINDOW {
@@ -134,7 +132,7 @@ async fn a_publish_that_is_dropped_gives_its_place_back() {
     }
     assert!(dropped > 2 * WINDOW && sent < WINDOW as u64, "{sent} sent, {dropped} dropped");
     assert_eq!((publisher.totals().sent, publisher.occupied() as u64), (sent, sent - 1));
-    server.resume().unwrap();
+    proxy.shut(false);
     for _ in 0..4 * WINDOW {
         bounded("room", publisher.post(("s.a", "x"), 0)).await.unwrap();
         sent += 1;
@@ -162,16 +160,16 @@ async fn whoever_chose_to_fail_is_told_while_there_is_no_connection() {
     let app = client_at(proxy.url()).await;
     let options = PublisherOptions::default().on_disconnect(OnDisconnect::Fail);
     let publisher = app.publisher(options).await.unwrap();
-    server.pause().unwrap();
+    proxy.deaf(true);
     let outcome = publisher.publish(("s.a", "x")).await.unwrap();
-    proxy.cut();
-    // It has no connection before the server goes on.
+    proxy.shut(true);
+    proxy.deaf(false);
     let outcome = bounded("an outcome", outcome).await;
     assert_eq!(outcome, Outcome::Indeterminate(Indeterminate::Disconnected));
     let refused = bounded("a refusal", publisher.publish(("s.a", "x"))).await;
     assert_eq!(refused.err(), Some(PublishError::Disconnected));
     assert_eq!((publisher.totals().sent, publisher.totals().disconnected), (1, 1));
-    server.resume().unwrap();
+    proxy.shut(false);
     until("back", async || app.connection_state() == State::Connected).await;
     assert!(bounded("an ack", publisher.publish(("s.a", "x")).await.unwrap()).await.acked().is_some());
 }
