@@ -296,4 +296,10 @@ impl World<'_> {
         let subject = self.subject(sent.subject).len() as u64;
         u64::from(sent.len.max(18)) + 2 * u64::from(sent.headers_len) + subject + 400
     }
+
+    /// A lower bound of what a message takes in a block (nats-server `filestore.go:fileStoreMsgSizeRaw`).
+    pub(crate) fn least_size(&self, number: u32) -> u64 {
+        let sent = self.messages.get(number);
+        30 + self.subject(sent.subject).len() as u64 + u64::from(sent.headers_len) + u64::from(sent.len)
+    }
 }

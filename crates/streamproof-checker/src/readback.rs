@@ -93,7 +93,7 @@ impl World<'_> {
         let sent = *self.messages.get(number);
         if slot.message == number + 1 {
             if slot.flags & GONE != 0 {
-                self.m7_seen_gone(id, seq, number);
+                self.back.push(Back { seq, number, by: Removal::Seen });
             }
         } else if slot.message == 0
             && !copies
@@ -226,6 +226,7 @@ impl World<'_> {
             self.violation(Invariant::A1, id.0, "read cut short", None, || why.to_owned());
             self.forget_reading(id);
             self.present.clear();
+            self.back.clear();
             return;
         }
         self.x1_whole(id, &reading);
@@ -262,7 +263,11 @@ impl World<'_> {
                     flags |= REPORTED;
                 }
                 self.stream(id).slots.set(seq, Slot { flags, ..slot });
-                self.stream(id).gone.extend(number);
+                let stream = self.stream(id);
+                stream.gone.extend(number);
+                if let Some(number) = number {
+                    stream.back_told.remove(&number);
+                }
             }
             if let Some(number) = number {
                 above.count += 1;

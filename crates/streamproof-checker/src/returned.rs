@@ -3,7 +3,7 @@
 use crate::column::{DELETED, GONE, LIVE, MAYBE_DELETED, Slot};
 use crate::verdict::Invariant;
 use crate::world::World;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use streamproof_model::op::{FaultKind, StreamId, StreamSnapshot};
 
 /// A message that should be gone, and was read.
@@ -23,6 +23,8 @@ pub(crate) enum Removal {
     Purged { on_subject: bool },
     /// The acks of all whom it was for.
     Acked,
+    /// Something that an earlier reading had shown.
+    Seen,
 }
 
 impl Removal {
@@ -30,6 +32,7 @@ impl Removal {
         match self {
             Removal::Deleted { .. } => "back: its deletion was acknowledged",
             Removal::Purged { .. } => "back: its purge was acknowledged",
+            Removal::Seen => "back: it was gone when the stream was read before",
             Removal::Acked => "all consumers that it was for have acked it, and got an answer",
         }
     }
@@ -43,11 +46,19 @@ impl World<'_> {
     /// that was purged with them stays away between them, and what lies at one of their ends or between them is gone, so that
     /// they may be what a purge had left of a block. A server keeps the file of an empty block for the tombstones in it, of what
     /// was removed below and above the first message (nats-server `filestore.go:numPriorTombsLocked`): where nothing has been,
-    /// neither class is given to what was deleted or purged.
+    /// neither class is given to what was deleted or purged. *Before the first*: below the first message that lives, where there
+    /// is room for all of it in one block, and above that one something is gone: its tombstones may have been in a block that was
+    /// emptied, and whose file went with those of what lay before the first message (`numPriorTombsLocked` again).
+    ///
+    /// What is acked and back is told once, until it is gone again.
     pub(crate) fn m7_and_c9_back(&mut self, id: StreamId, purged_away: &[u64]) {
         let back = std::mem::take(&mut self.back);
         let together = self.purged_together(id, &back, purged_away);
+        let before = self.before_first(id, &back);
         for Back { seq, number, by } in back {
+            if by == Removal::Acked && !self.stream(id).back_told.insert(number) {
+                continue;
+            }
             let alone = self.is_gone(id, seq.wrapping_sub(1)) && self.is_gone(id, seq + 1);
             let subject = self.messages.get(number).subject;
             let deleted = matches!(by, Removal::Deleted { .. });
@@ -58,16 +69,19 @@ impl World<'_> {
             let at_stop = stream.gone_at_stop.contains(number);
             let alone = alone && held && by != Removal::Deleted { erased: true };
             let together = together.contains(&seq);
+            let before = seq < before && by != Removal::Deleted { erased: true };
             let class = match by {
                 Removal::Acked if refused && (alone || at_stop) => "acked and still there, wrong first",
                 Removal::Acked if at_stop => "acked and still there, gone at a stop",
                 Removal::Acked if alone => "acked and still there, alone",
+                Removal::Acked if before => "acked and still there, before the first",
                 Removal::Acked => "acked and still there",
                 _ if refused && (evicted || alone || at_stop || together) => "returned, wrong first",
                 _ if evicted => "returned, evicted",
                 _ if at_stop => "returned, gone at a stop",
                 Removal::Deleted { .. } if alone => "returned, alone",
                 _ if together => "returned, purged together",
+                _ if before => "returned, before the first",
                 _ => "returned",
             };
             let invariant = if by == Removal::Acked { Invariant::C9 } else { Invariant::M7 };
@@ -78,20 +92,35 @@ impl World<'_> {
         }
     }
 
-    /// M7 too: what was gone in an earlier reading does not come back.
-    pub(crate) fn m7_seen_gone(&mut self, id: StreamId, seq: u64, number: u32) {
-        let subject = self.messages.get(number).subject;
-        let evicted = self.may_have_been_evicted(id, seq, subject);
-        let at_stop = self.stream(id).gone_at_stop.contains(number);
-        let class = match (evicted, at_stop) {
-            (true, _) | (_, true) if self.index_is_refused(id) => "returned, wrong first",
-            (true, _) => "returned, evicted",
-            (false, true) => "returned, gone at a stop",
-            (false, false) => "returned",
-        };
-        self.message_violation(Invariant::M7, id.0, class, seq, number, || {
-            "back: it was gone when the stream was read before".to_owned()
-        });
+    /// The first message that lives, where what is back below it may have been in its block; 0 if not.
+    fn before_first(&self, id: StreamId, back: &[Back]) -> u64 {
+        let stream = &self.streams[usize::from(id.0)];
+        let returned: BTreeMap<u64, u32> = back.iter().map(|back| (back.seq, back.number)).collect();
+        let mut first = stream.slots.next_live(0);
+        while let Some(seq) = first.filter(|seq| returned.contains_key(seq)) {
+            first = stream.slots.next_live(seq + 1);
+        }
+        let Some(first) = first else { return 0 };
+        let below: u64 = returned.range(..first).map(|(_, number)| self.least_size(*number)).sum();
+        let fits = below <= stream.rules.block_bytes();
+        if fits && self.is_gone_above(id, first) { first } else { 0 }
+    }
+
+    /// Whether something is gone above a sequence, or was certainly removed since it was read.
+    pub(crate) fn is_removed_above(&mut self, id: StreamId, seq: u64) -> bool {
+        let last = self.stream(id).known_last;
+        (seq + 1..=last).any(|above| {
+            let slot = self.stream(id).slots.get(above);
+            slot.message.checked_sub(1).is_some_and(|number| {
+                let subject = self.messages.get(number).subject;
+                self.is_removed(id, above, slot.flags, subject)
+            })
+        })
+    }
+
+    fn is_gone_above(&self, id: StreamId, seq: u64) -> bool {
+        let last = self.streams[usize::from(id.0)].known_last;
+        (seq + 1..=last).any(|above| self.is_gone(id, above))
     }
 
     /// Whether the file of an empty block that began at or below a sequence may have been kept: something was removed below it

@@ -123,6 +123,23 @@ impl StreamRules {
         self.retention != Retention::Limits || self.has_limits()
     }
 
+    /// How much a block of the stream's file store takes (nats-server `filestore.go:dynBlkSize`).
+    #[must_use]
+    pub fn block_bytes(&self) -> u64 {
+        const LEAST: u64 = 32 * 1000;
+        const MEDIUM: u64 = 4 * 1024 * 1024;
+        const MOST: u64 = 8 * 1024 * 1024;
+        match (self.max_bytes, self.retention) {
+            (u64::MAX, Retention::Limits) => MOST,
+            (u64::MAX, _) => MEDIUM,
+            (bytes, _) => match (bytes / 4 + 1).next_multiple_of(100) {
+                size if size <= LEAST => LEAST,
+                size if size >= MOST => MOST,
+                _ => MEDIUM,
+            },
+        }
+    }
+
     /// Whether a limit may remove messages.
     #[must_use]
     pub fn has_limits(&self) -> bool {

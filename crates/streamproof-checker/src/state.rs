@@ -64,12 +64,15 @@ impl World<'_> {
                 let subject = self.messages.get(number).subject;
                 self.is_removed(info.stream, info.first_seq, flags, subject)
             });
+            let lives = self.stream(info.stream).slots.get(known_first).flags & LIVE != 0;
+            let before = removed && lives && self.is_removed_above(info.stream, known_first);
             let wrong_first = removed && self.stream(info.stream).wrong_first;
             let class = match (evicted, at_stop) {
                 _ if wrong_first && self.index_is_refused(info.stream) => "first sequence fell, wrong first",
                 (true, _) => "first sequence fell, evicted",
                 (false, true) => "first sequence fell, gone at a stop",
                 (false, false) if wrong_first => "first sequence fell, wrong first",
+                (false, false) if before => "first sequence fell, before the first",
                 (false, false) => "first sequence fell",
             };
             self.violation(Invariant::M7, info.stream.0, class, Some(info.first_seq), || {

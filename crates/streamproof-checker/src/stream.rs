@@ -59,6 +59,8 @@ pub(crate) struct Stream {
     pub(crate) gone_at_stop: Set,
     /// Acked messages that were found back while both their neighbours were gone.
     pub(crate) back_alone: Set,
+    /// Acked messages that are back, and of which that has been told.
+    pub(crate) back_told: HashSet<u32>,
     /// Batches since the stream was last read back: the numbers of their messages.
     pub(crate) batches: Vec<Vec<u32>>,
     /// The promises under the fault that went on last.
@@ -113,6 +115,7 @@ impl Stream {
             gone: Vec::new(),
             gone_at_stop: Set::default(),
             back_alone: Set::default(),
+            back_told: HashSet::new(),
             batches: Vec::new(),
             rows,
             last_of_subject: HashMap::new(),

@@ -277,7 +277,36 @@ kill -9, start
 nats stream info A                              # 16 messages: 427 is back"#,
         tried: "2.14.0, 2.14.6, 2.15.1: 187, and 427; a deletion that erases (`nats stream rmm`) holds. 2.10.25, 2.11.11, 2.12.8: \
                 234 messages of the first block are back instead, since their tombstones went with the file of the second \
-                (mended in 2.14.0 by nats-server #7387; findings of it have no name)",
+                (mended in 2.14.0 by nats-server #7387; findings of it have no name, unless they are of `before-first-returns`)",
+    },
+    Defect {
+        name: "before-first-returns",
+        seen: "messages that were acked, deleted or purged are back after a crash: those below the first message of the stream, in its \
+               block, if a later block was emptied",
+        shows: &[
+            (Invariant::C9, "acked and still there, before the first"),
+            (Invariant::M7, "returned, before the first"),
+            (Invariant::M7, "first sequence fell, before the first"),
+        ],
+        faults: CRASHES,
+        retention: None,
+        first_seq: false,
+        versions: &[(Version::new(2, 10, 0), None)],
+        issue: "not reported yet; filestore.go:removeMsgBlock deletes the file of an emptied block with the tombstones in it, and \
+                numPriorTombsLocked (since 2.14.0) takes none for needed that lies below the first message, though the file of that \
+                one's block holds what they stand for",
+        reproduction: r#"
+nats stream add J --subjects 'j.*' --retention work --max-bytes 100000 --defaults
+nats consumer add J W --pull --ack explicit --wait 1h --defaults
+nats pub j.x --count 450 "$(head -c 100 /dev/zero | tr '\0' x)"
+nats consumer next J W --count 200              # 1 to 200
+nats consumer next J W --no-ack --count 40      # 201 to 240 stay
+nats pub j.x last
+nats consumer next J W --count 210              # 241 to 450: the second block is empty
+nats stream info J                              # 41 messages, from sequence 201
+kill -9, start
+nats stream info J                              # 176 messages, from sequence 1"#,
+        tried: "2.10.25, 2.11.11, 2.12.8, 2.14.0, 2.14.6, 2.15.1: 135 are back; after a graceful stop none",
     },
     Defect {
         name: "wrong-first-returns",

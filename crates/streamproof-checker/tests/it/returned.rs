@@ -2,6 +2,7 @@
 
 use crate::{finds, judge};
 use streamproof_checker::{Accept, Cell, Context};
+use streamproof_model::op::{Call, Event, Op, Seen, Stored};
 
 /// Six messages, of which 1 stays; 2 is deleted before all else, so that the file of a later block may be kept for it.
 const SIX: &str = "stream S\n pub S a 0.0 -> 1\n pub S x 0.1 -> 2\n pub S y 0.2 -> 3\n pub S y 0.3 -> 4\n pub S y 0.4 -> 5\n pub S a 0.5 -> 6
@@ -159,6 +160,86 @@ fn what_is_back_is_accepted_by_the_name_of_its_defect_alone() {
         "{SIX} purge S on=y -> ok\n fault kill\n read S after: 1=a:0.0 3=y:0.2 4=y:0.3 5=y:0.4 6=a:0.5"
     );
     assert_eq!(accepting("emptied-block-returns", &purged), [Cell::Accepted]);
+    let head =
+        with_a_head("", &[1, 2, 5], "fault kill\n read S after: 1=a:0.1 2=a:0.2 3=a:0.3 4=a:0.4 6=a:0.6");
+    assert_eq!(accepting("before-first-returns", &head), [Cell::Accepted]);
+    assert_eq!(accepting("before-first-returns", &head.replace("kill", "stop")), [Cell::Fail]);
     assert_eq!(accepting("removed-returns", &purged), [Cell::Fail]);
     assert_eq!(accepting("emptied-block-returns", &purged.replace("kill", "stop")), [Cell::Fail]);
+}
+
+/// A queue of six: two are acked, two stay, the fifth is acked, and the last stays.
+fn with_a_head(rules: &str, acked: &[u64], then: &str) -> String {
+    let mut text = format!(
+        "stream S {{\"retention\":\"workqueue\"{rules}}}\n consumer S c {{\"ack_policy\":\"explicit\",\"durable_name\":\"c\"}}\n"
+    );
+    for seq in 1..=6 {
+        text += &format!("pub S a 0.{seq} -> {seq}\n");
+    }
+    for seq in acked {
+        text += &format!("deliver c {seq} a 0.{seq}\n dack c {seq} -> ok\n");
+    }
+    text + then
+}
+
+#[test]
+fn m7_and_c9_what_is_back_from_before_the_first_message_has_a_class_of_its_own() {
+    let back = "info S quiet msgs=3 first=3 last=6 deleted=1\n fault kill\n info S after msgs=5 first=1 last=6 deleted=1
+        read S after: 1=a:0.1 2=a:0.2 3=a:0.3 4=a:0.4 6=a:0.6";
+    let found =
+        ["M7 first sequence fell, before the first ×1", "C9 acked and still there, before the first ×2"];
+    finds(&with_a_head("", &[1, 2, 5], back), &found);
+    // No later message is gone, so no block was emptied; or there is no first message in whose block they could have been.
+    let none_gone = "info S quiet msgs=4 first=3 last=6\n fault kill\n info S after msgs=6 first=1 last=6
+        read S after: 1=a:0.1 2=a:0.2 3=a:0.3 4=a:0.4 5=a:0.5 6=a:0.6";
+    finds(
+        &with_a_head("", &[1, 2], none_gone),
+        &["M7 first sequence fell ×1", "C9 acked and still there ×2"],
+    );
+    finds(
+        &with_a_head("", &[1, 2, 3, 4, 5, 6], "fault kill\n read S after: 1=a:0.1 2=a:0.2"),
+        &["C9 acked and still there ×2"],
+    );
+    // Above the first message it is something else.
+    finds(
+        &with_a_head("", &[2, 3, 5], "fault kill\n read S after: 1=a:0.1 2=a:0.2 3=a:0.3 4=a:0.4 6=a:0.6"),
+        &["C9 acked and still there ×2"],
+    );
+    // It was gone when the stream was read before.
+    let seen = "fault kill\n read S after: 3=a:0.3 4=a:0.4 6=a:0.6\n fault kill\n read S after: 1=a:0.1 2=a:0.2 3=a:0.3 4=a:0.4 6=a:0.6";
+    finds(
+        &with_a_head("", &[1, 2, 5], seen),
+        &["M7 returned, before the first ×2", "C9 acked and still there, before the first ×2"],
+    );
+    // More than a block takes.
+    let text = with_a_head(r#","max_bytes":100000"#, &[1, 2, 5], back);
+    let mut operations = streamproof_checker::notation::parse(&text).unwrap();
+    let classes = |operations: &[Op]| {
+        let verdict = streamproof_checker::check(operations.to_vec(), &Context::default());
+        verdict.findings.iter().map(|finding| finding.class.clone()).collect::<Vec<_>>()
+    };
+    assert!(classes(&operations).iter().any(|class| class == "acked and still there, before the first"));
+    for operation in &mut operations {
+        if let Op::Call { call: Call::Publish(publish), .. } = operation {
+            publish.len = 20_000;
+        }
+        if let Op::Event { event: Event::Stored(Stored { seen: Seen::Ours { len, .. }, .. }), .. } = operation
+        {
+            *len = 20_000;
+        }
+    }
+    let classes = classes(&operations);
+    assert!(!classes.iter().any(|class| class == "acked and still there, before the first"), "{classes:?}");
+}
+
+#[test]
+fn c9_what_is_back_is_told_once_until_it_is_gone_again() {
+    let there = "read S after: 1=a:0.1 2=a:0.2 3=a:0.3 4=a:0.4 6=a:0.6";
+    let told = ["C9 acked and still there, before the first ×2"];
+    finds(&with_a_head("", &[1, 2, 5], &format!("fault kill\n {there}\n fault stop\n {there}")), &told);
+    let gone = "fault stop\n read S after: 3=a:0.3 4=a:0.4 6=a:0.6";
+    finds(
+        &with_a_head("", &[1, 2, 5], &format!("fault kill\n {there}\n {gone}\n fault stop\n {there}")),
+        &["M7 returned, gone at a stop ×2", "C9 acked and still there, gone at a stop ×2", told[0]],
+    );
 }

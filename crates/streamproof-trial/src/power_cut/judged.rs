@@ -17,7 +17,14 @@ const STREAM_LOST: &str = "stream-lost-at-update";
 const REMOVAL_UNDONE: &str = "removal-undone";
 
 /// What a removal that is undone shows as: not what a limit had removed, or what had been seen to be gone.
-const BACK: &[&str] = &["returned", "returned, alone", "returned, purged together", "first sequence fell"];
+const BACK: &[&str] = &[
+    "returned",
+    "returned, alone",
+    "returned, purged together",
+    "returned, before the first",
+    "first sequence fell",
+    "first sequence fell, before the first",
+];
 
 /// The name of the defect by which a message that a limit removed is back after a crash.
 const EVICTED_RETURNS: &str = "evicted-returns";
