@@ -148,6 +148,119 @@ fn what_cannot_be_run_ends_with_10() {
     assert_eq!((status, document["error"]["code"].as_str()), (10, Some("inconclusive")), "{document:#}");
 }
 
+/// `restart-check` where neither the device of FUSE nor loop devices can be had: in a mount namespace of its own a socket lies
+/// over them.
+#[cfg(target_os = "linux")]
+fn without_fuse(dir: &Path, args: &str) -> Option<(i32, Value)> {
+    let socket = dir.join("no-fuse");
+    let _bound = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    // Who is not root is it in a user namespace.
+    let root = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata("/proc/self").unwrap()) == 0;
+    let namespaces = if root { "-m" } else { "-rm" };
+    let script = "for device in /dev/fuse /dev/loop-control; do \
+        [ ! -e $device ] || mount --bind \"$1\" $device || exit 99; done; exec \"$0\" $2 --json";
+    let out = Command::new("unshare")
+        .args([namespaces, "sh", "-c", script, env!("CARGO_BIN_EXE_xtask")])
+        .arg(&socket)
+        .arg(args)
+        .current_dir(dir)
+        .env_remove("STREAMPROOF_PROJECT")
+        .output();
+    std::fs::remove_file(&socket).unwrap();
+    let out = out.ok()?;
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    if out.status.code() == Some(99) || said.starts_with("unshare: ") {
+        return None;
+    }
+    let document = serde_json::from_slice(&out.stdout).unwrap_or_else(|e| panic!("{args}: {e}: {said}"));
+    Some((out.status.code().unwrap(), document))
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+#[expect(clippy::print_stdout, reason = "a test that skips says so")]
+fn without_fuse_power_cuts_are_not_proven_and_it_says_why() {
+    let dir = project(&[CONF, ORDERS, ("streamproof.toml", "survive = [\"restart\", \"host-crash\"]\n")]);
+    // Nothing else is asked for: then nothing can be run.
+    let Some((status, alone)) = without_fuse(dir.path(), "restart-check --quick --fault power-cut") else {
+        println!("skipped: no mount namespace of one's own can be had here");
+        return;
+    };
+    assert_eq!((status, alone["error"]["code"].as_str()), (10, Some("inconclusive")), "{alone:#}");
+    assert!(alone["error"]["message"].as_str().unwrap().contains("/dev/fuse"), "{alone:#}");
+    let told = |args: &str| {
+        let (status, document) = without_fuse(dir.path(), args).unwrap();
+        let data = &document["data"];
+        let why = |what: &str| {
+            let notes = data["not_proven"].as_array().unwrap();
+            let note = notes.iter().find(|note| note["what"] == what);
+            note.unwrap_or_else(|| panic!("{what}: {document:#}"))["why"].as_str().unwrap().to_owned()
+        };
+        assert!(why("power cut").contains("/dev/fuse"), "{document:#}");
+        assert!(!why("power loss").is_empty(), "{document:#}");
+        let faults = data["faults"].as_array().unwrap();
+        assert!(faults.iter().all(|cell| cell["fault"] != "power-cut"), "{document:#}");
+        (status, data["verdict"].as_str().unwrap().to_owned())
+    };
+    // A crash of the host that is to be survived and could not be tried is no pass; where nobody names it, the others count.
+    assert_eq!(told("restart-check --quick --seed 1"), (10, "inconclusive".to_owned()));
+    let others = told("restart-check --quick --seed 1 --survive restart");
+    assert_eq!(others, (0, "pass".to_owned()));
+}
+
+/// Nobody: a user that every Linux has.
+#[cfg(target_os = "linux")]
+const NOBODY: u32 = 65_534;
+
+#[cfg(target_os = "linux")]
+#[test]
+#[expect(clippy::print_stdout, reason = "a test that skips says so")]
+fn a_user_who_is_not_root_has_power_cuts_too() {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+    use std::os::unix::process::CommandExt as _;
+    let dir = project(&[CONF, ORDERS, BILLING, ("streamproof.toml", ACCEPT)]);
+    let root = std::fs::metadata("/proc/self").unwrap().uid() == 0;
+    // Both programs must be the other user's to reach, and the folder to write.
+    let (program, server) = (dir.path().join("xtask"), dir.path().join("nats-server"));
+    std::fs::copy(env!("CARGO_BIN_EXE_xtask"), &program).unwrap();
+    let (_, fetched) = json(dir.path(), &["fetch"]);
+    std::fs::copy(fetched["data"]["path"].as_str().unwrap(), &server).unwrap();
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let mut command = Command::new(&program);
+    if root {
+        for place in [dir.path().to_owned(), dir.path().join(".streamproof")] {
+            std::fs::create_dir_all(&place).unwrap();
+            chown(&place, Some(NOBODY), Some(NOBODY)).unwrap();
+        }
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    let out = command
+        .args(["restart-check", "--fault", "power-cut", "--quick", "--seed", "2", "--json", "--server-bin"])
+        .arg(&server)
+        .current_dir(dir.path())
+        .env("HOME", dir.path())
+        .env_remove("STREAMPROOF_PROJECT")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    let document: Value = serde_json::from_slice(&out.stdout).unwrap_or_else(|e| panic!("{e}: {said}"));
+    let data = &document["data"];
+    if out.status.code() == Some(10) {
+        // A device that is not for all, or no `fusermount3`.
+        let required = std::env::var("STREAMPROOF_REQUIRE").unwrap_or_default();
+        assert!(!required.split(',').any(|word| word.trim() == "fuse"), "FUSE is required: {document:#}");
+        println!("skipped: {}", document["error"]["message"]);
+        return;
+    }
+    assert_eq!(out.status.code(), Some(0), "{document:#} {said}");
+    let cell = data["faults"].as_array().unwrap().iter().find(|cell| cell["fault"] == "power-cut").unwrap();
+    assert!(cell["bites"].as_u64().unwrap() > 10, "{cell:#}");
+    let controls = data["controls"].as_array().unwrap();
+    let found = |name: &str| controls.iter().any(|one| one["name"] == name && one["found"] == true);
+    assert!(found("lying-disk") && found("durable-disk"), "{document:#}");
+    assert_eq!(mounted(dir.path()), 0);
+}
+
 #[test]
 fn wrong_words_end_with_2() {
     let dir = project(&[CONF, ORDERS]);
