@@ -78,6 +78,7 @@ fn finding(world: &World<'_>, kind: &Kind, entry: &Entry) -> Finding {
         target: world.target_name(kind.target),
         class: kind.class.to_owned(),
         count: entry.count,
+        states: 0,
         blame,
         known,
         verdict,
@@ -175,6 +176,7 @@ fn measures(world: &World<'_>) -> Vec<Measure> {
             fault: fault.map(|fault| fault.name().to_owned()),
             target: if *name == "ready" { String::new() } else { world.target_name(*target) },
             count: *count,
+            states: 0,
             max_us: *max_us,
         })
         .collect()

@@ -157,12 +157,14 @@ fn add_finding(sum: &mut Vec<Finding>, finding: Finding) {
             && known.class == finding.class
             && known.verdict == finding.verdict
             && known.known == finding.known
+            && (known.states > 0) == (finding.states > 0)
     };
     let Some(known) = sum.iter_mut().find(same) else {
         sum.push(finding);
         return;
     };
-    known.count += finding.count;
+    known.count = together(known.states, known.count, finding.count);
+    known.states += finding.states;
     known.age_us = match (known.age_us, finding.age_us) {
         (Some((least, most)), Some((other_least, other_most))) => {
             Some((least.min(other_least), most.max(other_most)))
@@ -173,13 +175,20 @@ fn add_finding(sum: &mut Vec<Finding>, finding: Finding) {
     known.examples.extend(finding.examples.into_iter().take(room));
 }
 
+/// How many of two verdicts. Crash states are many ends of the same operations: what is missing in two of them is not missing twice.
+fn together(states: u64, one: u64, other: u64) -> u64 {
+    if states > 0 { one.max(other) } else { one + other }
+}
+
 fn add_measure(sum: &mut Vec<Measure>, measure: Measure) {
     let same = |known: &&mut Measure| {
-        known.name == measure.name && known.fault == measure.fault && known.target == measure.target
+        (&known.name, &known.fault, &known.target, known.states > 0)
+            == (&measure.name, &measure.fault, &measure.target, measure.states > 0)
     };
     match sum.iter_mut().find(same) {
         Some(known) => {
-            known.count += measure.count;
+            known.count = together(known.states, known.count, measure.count);
+            known.states += measure.states;
             known.max_us = known.max_us.max(measure.max_us);
         }
         None => sum.push(measure),

@@ -285,8 +285,11 @@ pub struct Finding {
     pub target: String,
     /// Which way: `lost prefix`, `lost middle`, `lost tail`, `lost all`, `altered`, `returned`, …
     pub class: String,
-    /// How many.
+    /// How many; where crash states show it, in the one with the most of them: they are all of the same operations.
     pub count: u64,
+    /// In how many crash states it was found; 0 where it was found otherwise.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub states: u64,
     /// Whose fault it is.
     pub blame: Blame,
     /// The known defect that it matches.
@@ -299,6 +302,11 @@ pub struct Finding {
     pub source: String,
     /// The first few.
     pub examples: Vec<Example>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// One violation.
@@ -355,8 +363,11 @@ pub struct Measure {
     pub fault: Option<String>,
     /// The stream, or `STREAM > CONSUMER`.
     pub target: String,
-    /// How often.
+    /// How often; where it was measured on crash states, on the one with the most.
     pub count: u64,
+    /// On how many crash states it was measured; 0 where it was measured otherwise.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub states: u64,
     /// The largest value, in µs: of redelivered acks the age at the fault, of `ready` the time.
     pub max_us: u64,
 }

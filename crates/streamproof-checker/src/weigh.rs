@@ -43,6 +43,7 @@ pub fn weigh(violation: Violation, rules: &StreamRules, server: Version, context
         target: violation.target,
         class: violation.class,
         count: violation.count,
+        states: 0,
         blame,
         known,
         verdict,

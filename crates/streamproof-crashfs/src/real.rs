@@ -12,6 +12,7 @@ mod power_cut;
 mod shutdown;
 
 use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -131,6 +132,8 @@ impl RealDisk {
         let device = loopback::attach(&image)?;
         let mut disk = RealDisk { kind, image, _owner: owner, device, mountpoint, root: None };
         disk.mount()?;
+        let opened = disk.open_root().map(drop);
+        opened.map_err(CrashFsError::io(&disk.mountpoint))?;
         Ok(disk)
     }
 
@@ -191,25 +194,32 @@ impl RealDisk {
             mounted = false;
             // Another mount namespace that was made meanwhile (a container that was starting) has a copy of every mount, and
             // with it the file system that was shut down: mounting the device gives that one again, or EIO, until the other
-            // has let go of its copies.
+            // has let go of its copies; or EBUSY, where that one has become read-only.
             match self.mount() {
-                Err(CrashFsError::Io { source, .. }) if wait(source.raw_os_error(), EIO) => continue,
+                Err(CrashFsError::Io { source, .. })
+                    if wait(source.raw_os_error(), EIO) || wait(source.raw_os_error(), EBUSY) =>
+                {
+                    continue;
+                }
                 done => done?,
             }
             mounted = true;
-            match self.root.as_ref().map(File::sync_all) {
-                Some(Err(e)) if wait(e.raw_os_error(), EIO) => {}
-                Some(Err(e)) => return Err(CrashFsError::io(&self.mountpoint)(e)),
-                _ => return Ok(()),
+            let synced = self.open_root().and_then(|root| root.sync_all());
+            match synced {
+                Err(e) if wait(e.raw_os_error(), EIO) => {}
+                done => return done.map_err(CrashFsError::io(&self.mountpoint)),
             }
         }
     }
 
     fn mount(&mut self) -> Result<(), CrashFsError> {
         rustix::mount::mount(&self.device, &self.mountpoint, self.kind.name(), MountFlags::empty(), None)
-            .map_err(|e| CrashFsError::io(&self.mountpoint)(e.into()))?;
-        self.root = Some(File::open(&self.mountpoint).map_err(CrashFsError::io(&self.mountpoint))?);
-        Ok(())
+            .map_err(|e| CrashFsError::io(&self.mountpoint)(e.into()))
+    }
+
+    /// Opened on its own: of a file system that was shut down, mounted once more, even its root cannot be opened.
+    fn open_root(&mut self) -> io::Result<&File> {
+        Ok(self.root.insert(File::open(&self.mountpoint)?))
     }
 }
 

@@ -225,15 +225,9 @@ impl Report {
         for finding in &self.verdict.findings {
             let same = groups.iter_mut().find(|group| {
                 let known = &group.finding;
-                (&known.target, known.invariant, &known.class, known.verdict, &known.known, known.blame)
-                    == (
-                        &finding.target,
-                        finding.invariant,
-                        &finding.class,
-                        finding.verdict,
-                        &finding.known,
-                        finding.blame,
-                    )
+                let key = |of: &Finding| (of.invariant, of.verdict, of.blame, of.states > 0);
+                (&known.target, &known.class, &known.known, key(known))
+                    == (&finding.target, &finding.class, &finding.known, key(finding))
             });
             match same {
                 Some(group) => {

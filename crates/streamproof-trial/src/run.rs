@@ -328,6 +328,7 @@ pub(crate) fn run_leg(
     }
     evidence.connections_lost = gauge.connections_lost.load(Ordering::Relaxed);
     let restarts = evidence.restarts;
+    let failed = evidence.failed.clone();
     recorder.event(&Event::FaultEnd { fault: number, evidence: Box::new(evidence) });
     let ready = match struck {
         Ok(ready) => ready,
@@ -337,6 +338,9 @@ pub(crate) fn run_leg(
             return Err(Stuck::NotRecovered(why));
         }
     };
+    if let Some(why) = failed.filter(|_| !server.is_running()) {
+        return Err(Stuck::Why(format!("{} could not be brought about: {why}", leg.fault.name())));
+    }
     if !leg.fault.restarts() {
         quiesce(server, sites)?;
     }

@@ -178,7 +178,6 @@ fn without_fuse(dir: &Path, args: &str) -> Option<(i32, Value)> {
 
 #[cfg(target_os = "linux")]
 #[test]
-#[expect(clippy::print_stdout, reason = "a test that skips says so")]
 fn without_fuse_power_cuts_are_not_proven_and_it_says_why() {
     let dir = project(&[CONF, ORDERS, ("streamproof.toml", "survive = [\"restart\", \"host-crash\"]\n")]);
     // Nothing else is asked for: then nothing can be run.
@@ -214,7 +213,6 @@ const NOBODY: u32 = 65_534;
 
 #[cfg(target_os = "linux")]
 #[test]
-#[expect(clippy::print_stdout, reason = "a test that skips says so")]
 fn a_user_who_is_not_root_has_power_cuts_too() {
     use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
     use std::os::unix::process::CommandExt as _;

@@ -49,6 +49,33 @@ fn one_loss_is_enough_and_its_examples_add_up() {
 }
 
 #[test]
+fn what_crash_states_of_the_same_operations_lose_is_not_lost_once_for_each_of_them() {
+    const TWO: &str =
+        "stream S\n pub S a 0.0 -> 1\n pub S a 0.1 -> 2\n fault kill\n read S after:\n finished";
+    let state = |history: &str| {
+        let mut verdict = judge(history, &Context::default());
+        verdict.findings.iter_mut().for_each(|finding| finding.states = 1);
+        verdict.measures.iter_mut().for_each(|measure| measure.states = 1);
+        verdict
+    };
+    let lost = |verdicts: Vec<Verdict>| -> Vec<(u64, u64)> {
+        let verdict = merge(run(found()), verdicts, &Context::default());
+        verdict.findings.iter().filter(|f| f.class == "lost all").map(|f| (f.count, f.states)).collect()
+    };
+    assert_eq!(lost(vec![state(LOST), state(TWO), state(LOST)]), [(2, 3)], "the worst of three");
+    // What was found otherwise adds up, and is told for itself.
+    let case = || judge(TWO, &Context::default());
+    assert_eq!(lost(vec![case(), state(LOST), case(), state(TWO)]), [(4, 0), (2, 2)]);
+    let ready = |verdicts: Vec<Verdict>| {
+        let verdict = merge(run(found()), verdicts, &Context::default());
+        let measure = verdict.measures.iter().find(|measure| measure.name == "ready").unwrap();
+        (measure.count, measure.states)
+    };
+    assert_eq!(ready(vec![state(GOOD), state(GOOD)]), (1, 2));
+    assert_eq!(ready(vec![judge(GOOD, &Context::default()), judge(GOOD, &Context::default())]), (2, 0));
+}
+
+#[test]
 fn a_case_that_ended_early_and_no_case_at_all_prove_nothing() {
     let torn = GOOD.replace("\n finished", "");
     assert_eq!(merged(&[GOOD, &torn], &Context::default()).verdict, Overall::Inconclusive);

@@ -111,6 +111,32 @@ fn on_the_real_thing_the_default_loses_all_and_sync_always_none() {
     }
 }
 
+#[test]
+fn a_copy_of_the_mount_that_another_namespace_has_for_a_moment_is_waited_for() {
+    let own = fs::read_link("/proc/self/ns/mnt").unwrap();
+    for kind in [Kind::Ext4, Kind::Xfs] {
+        if skipped(kind) {
+            continue;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let mut disk = RealDisk::create(dir.path(), kind, SIZE).unwrap();
+        fs::write(disk.mountpoint().join("not-synced"), "bytes").unwrap();
+        // As a container has, that is being started.
+        let mut holder = Command::new("unshare").args(["-m", "sleep", "0.5"]).spawn().unwrap();
+        let namespace = PathBuf::from(format!("/proc/{}/ns/mnt", holder.id()));
+        let has_its_own = || match fs::read_link(&namespace) {
+            Ok(other) if other != own => Ok(()),
+            other => Err(format!("{other:?}")),
+        };
+        poll::until(Pace::QUICK, PATIENT, has_its_own).unwrap();
+        disk.shutdown().unwrap();
+        disk.remount().unwrap_or_else(|error| panic!("{}: {error}", kind.name()));
+        let kept = fs::read_to_string(disk.mountpoint().join("not-synced")).unwrap_or_default();
+        assert_eq!(kept, "", "{}: not shut down", kind.name());
+        assert!(holder.wait().unwrap().success());
+    }
+}
+
 /// Where the child of the last test makes its disk; set for the child alone.
 const CHILD_DIR: &str = "STREAMPROOF_TEST_DISK_IN";
 

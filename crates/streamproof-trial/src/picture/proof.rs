@@ -352,6 +352,7 @@ fn case(
         fault: Some(strike.fault.name().to_owned()),
         target: String::new(),
         count: 1,
+        states: 0,
         max_us: strike.ready_us,
     });
     verdict.not_proven.extend(general(strike.fault));

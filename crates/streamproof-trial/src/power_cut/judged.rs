@@ -64,6 +64,8 @@ pub(crate) fn judge(past: &Past, records: Vec<Record>, context: &Context) -> Ver
     verdict.inconclusive.extend(left.map(FaultVerdict::reason));
     verdict.findings.retain(|finding| finding.fault.as_deref() == Some(name));
     verdict.measures.retain(|measure| measure.fault.as_deref() == Some(name));
+    verdict.findings.iter_mut().for_each(|finding| finding.states = 1);
+    verdict.measures.iter_mut().for_each(|measure| measure.states = 1);
     verdict.not_proven.clear();
     verdict.restarts_verified = u64::from(recovered);
     verdict.counts = Counts { read_back, ..Counts::default() };

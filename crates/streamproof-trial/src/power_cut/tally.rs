@@ -58,6 +58,7 @@ impl Searched {
     fn words(&self) -> String {
         let of_time = format!("{:.1} % of the recorded time", self.lossy_share * 100.0);
         let lost = match self.lossy {
+            0 if self.tested == 0 => "and nothing is known of them".to_owned(),
             0 => "nothing acknowledged is missing in any of them".to_owned(),
             lossy => format!("something acknowledged is missing in {lossy} of them ({of_time})"),
         };
@@ -72,10 +73,17 @@ impl Searched {
                 format!("for information, by {profile}: {tested} of {found} crash states tried, {lost}")
             }
             _ => {
-                let recoveries = self.recoveries;
+                let recoveries = match self.recoveries {
+                    1 => "1 recovery".to_owned(),
+                    many => format!("{many} recoveries"),
+                };
+                // Where the first crash leaves nothing, or nothing is synced after it, the second one finds the same.
+                let further = match (found, tested) {
+                    (0, _) => "each crash in it leads to the state that it began with".to_owned(),
+                    _ => format!("{tested} further states tried, {lost}"),
+                };
                 format!(
-                    "a second crash while the server recovered, by {profile}: {recoveries} recoveries recorded, \
-                     {tested} further states tried, {lost}"
+                    "a second crash while the server recovered, by {profile}: {recoveries} recorded, {further}"
                 )
             }
         }
@@ -223,6 +231,8 @@ mod tests {
         tally.searched(&of("ext4", 1, true, 30));
         tally.searched(&of("ext4", 2, true, 0));
         tally.searched(&of("strict", 1, false, 6));
+        let nothing_new = Searched { found: 0, tested: 0, recoveries: 1, ..of("path", 2, true, 0) };
+        tally.searched(&nothing_new);
         tally.cut("xfs", 0);
         tally.cut("ext4", 2);
         assert_eq!(
@@ -231,6 +241,7 @@ mod tests {
                 "power-cut rests on a model of ext4: 60 of 80 crash states tried, something acknowledged is missing in 30 of them (12.5 % of the recorded time)",
                 "a second crash while the server recovered, by ext4: 2 recoveries recorded, 30 further states tried, nothing acknowledged is missing in any of them",
                 "for information, by strict: 30 of 40 crash states tried, something acknowledged is missing in 6 of them (25.0 % of the recorded time)",
+                "a second crash while the server recovered, by path: 1 recovery recorded, each crash in it leads to the state that it began with",
                 "power-cut-ext4 rests on the kernel's own ext4: shut down 2 times under the running server",
             ]
         );

@@ -54,7 +54,18 @@ pub fn sentence(finding: &Finding) -> String {
         }
     });
     let known = finding.known.as_ref().map_or(String::new(), |name| format!(", known as {name}"));
-    format!("{}{ages} ({}{known})", what(finding), finding.invariant.name())
+    let states = in_states(finding.states, finding.count);
+    format!("{}{ages}{states} ({}{known})", what(finding), finding.invariant.name())
+}
+
+/// Where crash states show something: how many do, and that it is no more than the worst of them shows.
+fn in_states(states: u64, most: u64) -> String {
+    match (states, most) {
+        (0, _) => String::new(),
+        (1, _) => "; in 1 crash state".to_owned(),
+        (_, 1) => format!("; in {}", count(states, "crash state")),
+        _ => format!("; in the worst of {}", count(states, "crash state")),
+    }
 }
 
 /// The same, beside the name of the stream: a finding of a consumer says of which.
@@ -138,11 +149,12 @@ pub fn blame(blame: Blame) -> &'static str {
 #[must_use]
 pub fn redelivered(measure: &Measure) -> String {
     format!(
-        "{} of {}{} came again, the oldest {} before the fault; the server writes them after its answer",
+        "{} of {}{} came again, the oldest {} before the fault{}; the server writes them after its answer",
         count(measure.count, "answered ack"),
         measure.target,
         under(measure.fault.as_deref()),
-        age(measure.max_us)
+        age(measure.max_us),
+        in_states(measure.states, measure.count),
     )
 }
 
@@ -319,6 +331,15 @@ pub fn number(n: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_crash_states_show_is_told_as_the_worst_of_them() {
+        let told = [(0, 5), (1, 5), (9, 1), (1_200, 5)].map(|(states, most)| in_states(states, most));
+        assert_eq!(
+            told,
+            ["", "; in 1 crash state", "; in 9 crash states", "; in the worst of 1,200 crash states"]
+        );
+    }
 
     #[test]
     fn numbers_are_read_at_a_glance() {

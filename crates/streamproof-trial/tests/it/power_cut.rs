@@ -122,6 +122,11 @@ fn by_default_everything_is_lost_which_is_unprotected_or_a_failure_where_it_must
         assert!(remedy.contains("sync_interval: always") && remedy.contains("slower"), "{remedy}");
         let ext4 = &outcome.record.power_cuts.profiles[0];
         assert_eq!(ext4.lossy, ext4.tested, "{ext4:?}");
+        // However many states show it, no more is lost than was acknowledged.
+        let lost = verdict.findings.iter().filter(|f| f.target == "ORDERS" && f.class.starts_with("lost"));
+        let lost: Vec<_> = lost.map(|finding| (finding.count, finding.states)).collect();
+        let (most, states) = lost.iter().fold((0, 0), |sum, one| (sum.0.max(one.0), sum.1 + one.1));
+        assert!(states > 0 && most > 0 && most <= verdict.counts.acked, "{lost:?} {}", verdict.counts.acked);
         assert_eq!(judge_again(&outcome.folder).unwrap().verdict, outcome.verdict);
     }
 }

@@ -51,6 +51,7 @@ pub(crate) fn finding(target: &str, fault: &str, class: &str, verdict: Cell) -> 
         target: target.to_owned(),
         class: class.to_owned(),
         count: 1204,
+        states: 0,
         blame: if verdict == Cell::Fail { Blame::Server } else { Blame::Config },
         known: None,
         verdict,
@@ -130,6 +131,7 @@ pub(crate) fn passed() -> Report {
         fault: Some("kill".to_owned()),
         target: "ORDERS > BILLING".to_owned(),
         count: 483,
+        states: 0,
         max_us: 94_000,
     }];
     report
