@@ -52,7 +52,10 @@ fn one(report: &Report, finding: &Finding) -> Markup {
         }
         @if !folded.is_empty() {
             details {
-                summary { (words::count(folded.len() as u64, "more example")) " of " (words::number(finding.count)) }
+                summary { (words::count(folded.len() as u64, "more example"))
+                    // Those of crash states are of any of them, and the count is that of the worst.
+                    @if finding.states > 0 { ", of " (words::count(finding.states, "crash state")) }
+                    @else { " of " (words::number(finding.count)) } }
                 ul.plain { @for example in folded { li { (words::example(example)) } } }
             }
         }
