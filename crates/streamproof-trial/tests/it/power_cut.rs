@@ -5,9 +5,11 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use streamproof_checker::{Cell, Overall, Verdict};
+use streamproof_crashfs::real::{Kind, available as real_available};
 use streamproof_model::op::FaultKind;
 use streamproof_model::project::Project;
 use streamproof_trial::Profile;
+use streamproof_trial::power_cut::tally::Kernel;
 use streamproof_trial::power_cut::{available, disk_available};
 use streamproof_trial::trial::{Length, Options, Outcome, judge_again, run, search};
 
@@ -164,7 +166,10 @@ fn a_real_file_system_that_is_shut_down_under_the_server_says_the_same() {
         assert_eq!(verdict.verdict, overall, "{}", show(verdict));
         assert!(cell(verdict, "power-cut-ext4").bites > 0, "{}", show(verdict));
         let kernels = &outcome.record.power_cuts.kernels;
-        assert!(kernels.iter().any(|kernel| kernel.name == "ext4" && kernel.cuts > 0), "{kernels:?}");
+        for kind in [Kind::Ext4, Kind::Xfs].into_iter().filter(|kind| real_available(*kind).is_ok()) {
+            let cut = |kernel: &Kernel| kernel.name == kind.name() && kernel.cuts > 0;
+            assert!(kernels.iter().any(cut), "{}: {kernels:?}", kind.name());
+        }
         assert_eq!(judge_again(&outcome.folder).unwrap().verdict, outcome.verdict);
     }
 }
