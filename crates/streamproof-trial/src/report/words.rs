@@ -163,7 +163,7 @@ pub fn redelivered(measure: &Measure) -> String {
 pub fn no_loss(bites: u64, tries: u64) -> String {
     let spared = match tries - bites.min(tries) {
         0 => String::new(),
-        spared => format!(" ({} did not bite)", number(spared)),
+        spared => format!(" ({} more did not bite)", number(spared)),
     };
     format!("no loss found in {}{spared}", count(bites, "try"))
 }
