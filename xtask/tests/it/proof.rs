@@ -95,6 +95,10 @@ fn a_proof_ends_with_0_and_can_be_read_by_people_and_by_scripts() {
     let rests = lines.iter().any(|line| line.starts_with("power-cut rests on a model of ext4: "));
     assert_eq!(rests, fuse, "{text}");
     assert!(!text.contains("safe"), "no proof says that anything is safe: {text}");
+    // Every key stands in the page about it.
+    let page = include_str!("../../../docs/verdict.md");
+    let told = |key: &str| page.contains(&format!("`{key}`"));
+    assert_eq!(keys(data).into_iter().filter(|key| !told(key)).collect::<Vec<_>>(), Vec::<String>::new());
     // The project's own server was neither started nor written to.
     assert!(!dir.path().join(".streamproof/n1").exists());
     if fuse {
@@ -108,6 +112,17 @@ fn a_proof_ends_with_0_and_can_be_read_by_people_and_by_scripts() {
         let (status, document) = json(dir.path(), &["report", "last"]);
         assert_eq!((status, document["code"].as_str()), (11, Some("self-check-failed")), "{document:#}");
         assert_eq!(document["data"]["verdict"], "self-check-failed");
+    }
+}
+
+/// Every key of a document, wherever it is.
+fn keys(value: &Value) -> std::collections::BTreeSet<String> {
+    match value {
+        Value::Object(map) => {
+            map.iter().flat_map(|(key, value)| keys(value).into_iter().chain([key.clone()])).collect()
+        }
+        Value::Array(list) => list.iter().flat_map(keys).collect(),
+        _ => std::collections::BTreeSet::new(),
     }
 }
 
