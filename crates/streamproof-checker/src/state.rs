@@ -228,7 +228,7 @@ impl World<'_> {
                 self.consumer_violation(
                     Invariant::C3,
                     id.0,
-                    "ack floor fell",
+                    fell(info.floor_stream),
                     Some(info.floor_stream),
                     || format!("ack floor {} after {}, {floor} before", info.floor_stream, kind.name()),
                 );
@@ -243,7 +243,7 @@ impl World<'_> {
                 self.consumer_violation(
                     Invariant::C3,
                     id.0,
-                    "ack floor fell",
+                    fell(info.floor_stream),
                     Some(info.floor_stream),
                     || format!("ack floor {} after {}, {floor} earlier", info.floor_stream, kind.name()),
                 );
@@ -363,4 +363,9 @@ impl World<'_> {
         }
         count
     }
+}
+
+/// A floor that is gone altogether is told apart: that is a state which was lost, not an older one.
+fn fell(floor: u64) -> &'static str {
+    if floor == 0 { "ack floor fell to nothing" } else { "ack floor fell" }
 }

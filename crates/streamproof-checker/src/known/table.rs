@@ -138,7 +138,7 @@ nats stream info B           # the first sequence is lower than before"#,
     Defect {
         name: "acks-forgotten",
         seen: "a consumer forgets all its acks, if the server or the power goes while its state is written",
-        shows: &[(Invariant::C3, "below what was acked")],
+        shows: &[(Invariant::C3, "below what was acked"), (Invariant::C3, "ack floor fell to nothing")],
         faults: IN_THE_MIDDLE,
         retention: None,
         first_seq: false,
