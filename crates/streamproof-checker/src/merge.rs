@@ -163,8 +163,16 @@ fn add_finding(sum: &mut Vec<Finding>, finding: Finding) {
         sum.push(finding);
         return;
     };
-    known.count = together(known.states, known.count, finding.count);
-    known.states += finding.states;
+    if known.states > 0 {
+        // The worst state is told, with its own ages and examples.
+        let states = known.states + finding.states;
+        if finding.count > known.count {
+            *known = finding;
+        }
+        known.states = states;
+        return;
+    }
+    known.count += finding.count;
     known.age_us = match (known.age_us, finding.age_us) {
         (Some((least, most)), Some((other_least, other_most))) => {
             Some((least.min(other_least), most.max(other_most)))

@@ -25,6 +25,7 @@ use streamproof_server::acquire::Binary;
 use streamproof_server::wire::Credentials;
 use streamproof_trial::budget::DEFAULT;
 use streamproof_trial::trial::{Length, Options, search};
+use streamproof_trial::untried::TIME_UP;
 
 struct Asked {
     names: BTreeSet<String>,
@@ -210,7 +211,10 @@ const REPEATS_MAX: u64 = 8;
 fn out_of_time(verdict: &Verdict) -> bool {
     verdict.verdict == Overall::Inconclusive
         && verdict.findings.iter().all(|finding| finding.verdict != Cell::Fail)
-        && verdict.inconclusive.iter().all(|why| why.ends_with("was asked for and not run"))
+        && verdict
+            .inconclusive
+            .iter()
+            .all(|why| why.ends_with("was asked for and not run") || why.ends_with(TIME_UP))
 }
 
 fn attempt(job: &Job, asked: &Asked, servers: &Servers) -> Result<(Verdict, Duration), Box<dyn Error>> {

@@ -37,6 +37,9 @@ pub struct Record {
     pub context: Context,
     /// What was asked for and could not be run.
     pub missing: Vec<NotProven>,
+    /// What nobody had asked for, and was not come to.
+    #[serde(default)]
+    pub untried: Vec<NotProven>,
     /// What its power cuts came to, beside the verdict.
     #[serde(default)]
     pub power_cuts: Tally,

@@ -30,6 +30,7 @@ pub mod subjects;
 pub mod target;
 pub mod track_record;
 pub mod trial;
+pub mod untried;
 pub mod wire;
 pub mod workload;
 

@@ -33,6 +33,7 @@ use crate::run::{CaseError, Setup, run_case};
 use crate::seed::Seed;
 use crate::small_disk::SmallDisk;
 use crate::target::{NotProven, targets};
+use crate::untried::{ENDED, TIME_UP, Untried, untried};
 use crate::wire::{Login, WireError};
 use crate::workload::{Scale, Schedule, case};
 
@@ -60,6 +61,15 @@ impl Length {
             Length::Quick => (Duration::from_secs(4), Duration::from_millis(8_500)),
             Length::Default => (Duration::from_secs(18), Duration::from_secs(26)),
             Length::For(time) => (time, time),
+        }
+    }
+
+    /// What each further group of streams adds: more streams need more time until each was under each fault.
+    fn each_group(self) -> Duration {
+        match self {
+            Length::Quick => Duration::from_secs(3),
+            Length::Default => Duration::from_secs(8),
+            Length::For(_) => Duration::ZERO,
         }
     }
 
@@ -275,6 +285,7 @@ pub fn search(
         faults: faults.clone(),
         context,
         missing,
+        untried: Vec::new(),
         power_cuts: Tally::default(),
         cases: 0,
         ended: false,
@@ -362,7 +373,7 @@ pub fn search(
             seed: options.seed,
             began_ns,
             profiles: &options.profiles,
-            until: began + options.length.limits().1,
+            until: began + options.length.limits().1 + search.for_groups,
             // A default run has time for one; a search goes on.
             again: legs.is_empty() || matches!(options.length, Length::For(_)),
             first: matches!(options.length, Length::For(_)),
@@ -389,6 +400,13 @@ pub fn search(
             }
         }
     }
+    let why = if search.found || states.iter().any(&mut found) { ENDED } else { TIME_UP };
+    let told = verdicts.iter().chain(&states);
+    let Untried { needed, others } = untried(&search.groups, &faults, told, &record.context, why);
+    // After a failure nothing more is asked of a run; what it left out is told.
+    let failed = why == ENDED;
+    record.missing.extend(needed.iter().filter(|_| !failed).cloned());
+    record.untried = others.into_iter().chain(needed.into_iter().filter(|_| failed)).collect();
     record.ended = true;
     record.took_ms = began.elapsed().as_millis() as u64;
     archive.write_record(&record).map_err(io("write", archive.folder()))?;
@@ -441,6 +459,7 @@ fn conclude(
         // Cases without one say so of themselves; the run has them.
         verdict.not_proven.retain(|note| note.what != "power loss");
     }
+    verdict.not_proven.extend(record.untried.iter().map(note));
     let folder = archive.folder().to_owned();
     let mut report = build::build(archive, &record, verdict.clone(), cases, recoveries)?;
     report.power_cut = archive.power().map_err(io("read the power cuts in", &folder))?;
@@ -500,7 +519,9 @@ struct Search {
     found: bool,
     /// Of the run's time, what is not for cases.
     reserved: Duration,
-    /// What is granted beyond the length's own limit.
+    /// What is granted beyond the length's own limit, for many groups.
+    for_groups: Duration,
+    /// The same, and for faults that are not run by default.
     more: Duration,
 }
 
@@ -516,6 +537,7 @@ impl Search {
     fn new(groups: Vec<Group>, faults: &[FaultKind], options: &Options) -> Search {
         let root = Seed::new(options.seed);
         let of = |group: &Group| group.faults(faults);
+        let for_groups = options.length.each_group() * (groups.len() as u32).saturating_sub(1);
         Search {
             schedules: groups
                 .iter()
@@ -539,7 +561,8 @@ impl Search {
             longest: Duration::ZERO,
             found: false,
             reserved: Duration::ZERO,
-            more: if options.full { FULL_MORE } else { Duration::ZERO },
+            for_groups,
+            more: if options.full { FULL_MORE } else { Duration::ZERO } + for_groups,
         }
     }
 

@@ -63,6 +63,15 @@ fn what_crash_states_of_the_same_operations_lose_is_not_lost_once_for_each_of_th
         verdict.findings.iter().filter(|f| f.class == "lost all").map(|f| (f.count, f.states)).collect()
     };
     assert_eq!(lost(vec![state(LOST), state(TWO), state(LOST)]), [(2, 3)], "the worst of three");
+    // With its own ages: the oldest of another one is not among what this one lost.
+    let old = LOST.replace(" fault kill", " wait 600ms\n fault kill");
+    let ages = |verdicts: Vec<Verdict>| {
+        let verdict = merge(run(found()), verdicts, &Context::default());
+        (verdict.findings[0].age_us, verdict.findings[0].examples.len())
+    };
+    let (youngest, oldest) = ages(vec![state(&old), state(TWO), state(&old)]).0.unwrap();
+    assert!(youngest <= oldest && oldest < 600_000, "{youngest} {oldest}");
+    assert_eq!(ages(vec![state(&old), state(TWO)]), ages(vec![state(TWO)]));
     // What was found otherwise adds up, and is told for itself.
     let case = || judge(TWO, &Context::default());
     assert_eq!(lost(vec![case(), state(LOST), case(), state(TWO)]), [(4, 0), (2, 2)]);

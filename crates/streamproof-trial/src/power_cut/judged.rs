@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 use streamproof_checker::{
-    Cell, Checker, Context, Counts, FaultVerdict, Finding, Invariant, Overall, Verdict,
+    Blame, Cell, Checker, Context, Counts, FaultVerdict, Finding, Invariant, Overall, Verdict,
 };
 use streamproof_model::op::{Call, Event, FaultKind, NEVER, Op, Ops, Record, StreamId};
 
@@ -59,10 +59,15 @@ pub(crate) fn judge(past: &Past, records: Vec<Record>, context: &Context) -> Ver
     let of_streams: Vec<String> = verdict.faults.iter().map(FaultVerdict::reason).collect();
     verdict.inconclusive.retain(|reason| !of_streams.contains(reason));
     verdict.faults.retain(|fault| fault.fault == name);
-    verdict.faults.iter_mut().for_each(|fault| count_once(fault, bit));
+    verdict.findings.retain(|finding| finding.fault.as_deref() == Some(name));
+    for fault in &mut verdict.faults {
+        count_once(fault, bit);
+        if changing.is_in_memory(&fault.target) {
+            gone_with_the_process(fault, &verdict.findings);
+        }
+    }
     let left = verdict.faults.iter().filter(|fault| fault.verdict == Cell::Inconclusive);
     verdict.inconclusive.extend(left.map(FaultVerdict::reason));
-    verdict.findings.retain(|finding| finding.fault.as_deref() == Some(name));
     verdict.measures.retain(|measure| measure.fault.as_deref() == Some(name));
     verdict.findings.iter_mut().for_each(|finding| finding.states = 1);
     verdict.measures.iter_mut().for_each(|measure| measure.states = 1);
@@ -88,6 +93,16 @@ fn count_once(fault: &mut FaultVerdict, bit: bool) {
         if fault.bites == 0 && fault.verdict == Cell::Pass {
             fault.verdict = Cell::Inconclusive;
         }
+    }
+}
+
+/// What is in memory has no bytes that could be on a disk: the end of the process takes it, and that has always come.
+fn gone_with_the_process(fault: &mut FaultVerdict, findings: &[Finding]) {
+    if fault.bites == 0 {
+        fault.bites = fault.tries;
+        fault.bite =
+            format!("{} of {}: another process, and the stream is in memory", fault.bites, fault.tries);
+        fault.verdict = worst(findings.iter().filter(|finding| finding.is_of(&fault.target)));
     }
 }
 
@@ -145,6 +160,8 @@ pub(crate) fn worst<'v>(findings: impl IntoIterator<Item = &'v Finding>) -> Cell
 #[derive(Debug, Default)]
 struct Changing {
     limited: HashSet<StreamId>,
+    /// Streams in memory.
+    memory: HashSet<StreamId>,
     streams: HashMap<StreamId, String>,
     /// Streams that were being changed, by name.
     names: Vec<String>,
@@ -163,6 +180,9 @@ impl Changing {
                 let limits = ["max_msgs", "max_bytes", "max_age", "max_msgs_per_subject"];
                 if limits.iter().any(|limit| config[limit].as_i64().is_some_and(|most| most > 0)) {
                     self.limited.insert(*stream);
+                }
+                if config["storage"] == "memory" {
+                    self.memory.insert(*stream);
                 }
             }
             Op::Call { call: Call::Purge { stream, .. } | Call::Delete { stream, .. }, outcome, .. }
@@ -185,13 +205,18 @@ impl Changing {
         }
     }
 
+    fn is_in_memory(&self, name: &str) -> bool {
+        self.memory.iter().any(|id| self.streams.get(id).is_some_and(|known| known == name))
+    }
+
     /// Gives the defect's name to what is gone together with what was being changed, to what a limit had removed, a crash has
     /// brought back, and a consumer has been past, and to what is back though it was removed last of all.
     fn name(&self, verdict: &mut Verdict, context: &Context) {
         let is_accepted = |name: &str| context.accept.iter().any(|accept| accept.name == name);
         for stream in self.limited.iter().filter_map(|id| self.streams.get(id)) {
             let behind = |finding: &&mut Finding| {
-                finding.invariant == Invariant::C5
+                finding.blame == Blame::Server
+                    && finding.invariant == Invariant::C5
                     && finding.class == "never delivered"
                     && finding.is_of(stream)
             };
@@ -202,7 +227,8 @@ impl Changing {
         }
         for stream in self.removed.iter().filter_map(|id| self.streams.get(id)) {
             let back = |finding: &&mut Finding| {
-                finding.invariant == Invariant::M7
+                finding.blame == Blame::Server
+                    && finding.invariant == Invariant::M7
                     && BACK.contains(&finding.class.as_str())
                     && finding.target == *stream
             };
@@ -212,7 +238,12 @@ impl Changing {
             }
         }
         for target in &self.names {
-            let missing = |finding: &Finding| finding.invariant == Invariant::K1 && finding.target == *target;
+            // What was never promised is no defect, and nobody accepts it under the name of one.
+            let missing = |finding: &Finding| {
+                finding.invariant == Invariant::K1
+                    && finding.target == *target
+                    && finding.blame == Blame::Server
+            };
             if !verdict.findings.iter().any(missing) {
                 continue;
             }
@@ -229,7 +260,7 @@ impl Changing {
 pub(super) mod tests {
     use super::*;
     use crate::power_cut::FIRST;
-    use streamproof_checker::{Accept, Blame, Run, merge};
+    use streamproof_checker::{Accept, Run, merge};
     use streamproof_model::op::{
         ConfigSource, Evidence, Expect, Headers, Outcome, Phase, Publish, Role, SubjectId, Ttl,
     };
@@ -299,6 +330,25 @@ pub(super) mod tests {
         assert_eq!(tries(&[7]), (1, 1, "1 of 1: 7 unsynced bytes".to_owned()));
         assert_eq!(tries(&[7, 9]), (1, 1, "1 of 1: 9 unsynced bytes".to_owned()));
         assert_eq!(tries(&[7, 0]), (1, 0, "0 of 1: all was on the disk as the power went again".to_owned()));
+    }
+
+    #[test]
+    fn of_a_stream_in_memory_the_end_of_the_process_is_the_bite() {
+        let (mut past, records) = story(50, &[], &[0]);
+        past[1] = Record::Event {
+            at: 2,
+            event: Event::Config {
+                stream: StreamId(0),
+                consumer: None,
+                source: ConfigSource::Desired,
+                json: r#"{"name":"S","storage":"memory"}"#.to_owned(),
+            },
+        };
+        let verdict = judge(&Past::new(past), records, &Context::default());
+        let cell = &verdict.faults[0];
+        let bite = "1 of 1: another process, and the stream is in memory";
+        assert_eq!((cell.tries, cell.bites, cell.bite.as_str()), (1, 1, bite));
+        assert_eq!((cell.verdict, verdict.inconclusive.len()), (Cell::Unprotected, 0), "{verdict:?}");
     }
 
     #[test]
@@ -432,6 +482,8 @@ pub(super) mod tests {
             (finding(Invariant::C5, "S > C", "never delivered"), true),
             (finding(Invariant::C5, "AGED > C", "never delivered"), true),
             (finding(Invariant::C5, "ST > C", "never delivered"), false),
+            // Never promised: no defect, and nobody accepts it under the name of one.
+            (Finding { blame: Blame::Config, ..finding(Invariant::C5, "S > C", "never delivered") }, false),
             (finding(Invariant::C5, "S > C", "not delivered again"), false),
             (finding(Invariant::C5, "S > C", "canary not delivered"), false),
             (finding(Invariant::M1, "S", "never delivered"), false),

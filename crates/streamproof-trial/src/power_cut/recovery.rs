@@ -111,7 +111,11 @@ impl Recovery {
             back_us,
             continued,
             cut_us: recorded.us(parent.cut.at_ns),
-            first: FirstCut { ops: parent.cut.ops, cut_us: recorded.us(parent.cut.at_ns) },
+            first: FirstCut {
+                ops: parent.cut.ops,
+                cut_us: recorded.us(parent.cut.at_ns),
+                began_us: (offset_us).max(0) as u64,
+            },
             rules: again.rules,
             offset_us,
         };
@@ -299,7 +303,7 @@ mod tests {
             back_us: Some(120),
             continued,
             cut_us: 50,
-            first: FirstCut { ops: 1, cut_us: 50 },
+            first: FirstCut { ops: 1, cut_us: 50, began_us: 0 },
             rules: Rules::default(),
             offset_us: 5,
         };

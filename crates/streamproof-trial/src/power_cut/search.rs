@@ -109,13 +109,18 @@ pub(crate) fn hunt(
     let span_ns = recorded.log.end_ns().max(1) as f64;
     let mut first = hunt.searched(1, states.len());
     let mut second = hunt.searched(2, 0);
-    let (mut lossy_ns, mut all_ns) = (0, 0);
     let mut done = false;
     let mut keep =
         |tried: Vec<Tried>, searched: &mut Searched, catch: &mut Catch| -> Result<bool, CutError> {
             for Tried { line, records, mut verdict } in tried {
                 searched.tested += 1;
-                searched.lossy += usize::from(is_lossy(&verdict));
+                let lossy = is_lossy(&verdict);
+                searched.lossy += usize::from(lossy);
+                searched.others += usize::from(!lossy && !verdict.findings.is_empty());
+                if line.depth == 1 {
+                    searched.tried_ns += line.lasted_ns;
+                    searched.lossy_ns += if lossy { line.lasted_ns } else { 0 };
+                }
                 if let Some(file) = file.as_deref_mut() {
                     file.add(line, &records, &verdict)?;
                 }
@@ -149,8 +154,6 @@ pub(crate) fn hunt(
                     .map(words::sentence)
                     .unwrap_or_default(),
             });
-            all_ns += tried.line.lasted_ns;
-            lossy_ns += if is_lossy(&tried.verdict) { tried.line.lasted_ns } else { 0 };
         }
         if keep(tried, &mut first, &mut catch)? {
             break;
@@ -166,8 +169,8 @@ pub(crate) fn hunt(
             }
         }
     }
-    first.lossy_share = lossy_ns as f64 / (all_ns as f64).max(1.0);
-    second.lossy_share = second.lossy as f64 / (second.tested as f64).max(1.0);
+    first.share();
+    second.share();
     first.took_ms = begun.elapsed().as_millis() as u64;
     catch.searched.push(first);
     if second.recoveries > 0 {
@@ -262,11 +265,15 @@ impl Hunt<'_> {
     }
 }
 
-/// Whether something is missing, promised or not.
+/// Whether something that was acknowledged is missing, promised or not: messages, acks, configuration, or all of it. What is back,
+/// or twice there, or not as it should be, is not missing.
 fn is_lossy(verdict: &Verdict) -> bool {
     use Invariant as I;
-    let missing = [I::M1, I::M2, I::M4, I::M6, I::M7, I::K1, I::K2, I::A1];
-    verdict.findings.iter().any(|finding| missing.contains(&finding.invariant))
+    let missing = [I::M1, I::M2, I::M6, I::K1, I::K2, I::C1, I::C3, I::V1, I::A1];
+    verdict.findings.iter().any(|finding| {
+        missing.contains(&finding.invariant)
+            || (finding.invariant == I::M7 && finding.class.starts_with("last sequence fell"))
+    })
 }
 
 /// The order in which states are tried: in turn one at a turn of the directories or of a file's size, and one anywhere. The former

@@ -171,9 +171,11 @@ mod tests {
         let mut history = StatesFile::create(&at("history")).unwrap();
         history.add(line(None), &past, &first).unwrap();
         let mut states = StatesFile::create(&at("states")).unwrap();
-        for (records, first) in
-            [(&once, None), (&twice, Some(FirstCut { ops: 512, cut_us: 2_000_000 })), (&once, None)]
-        {
+        for (records, first) in [
+            (&once, None),
+            (&twice, Some(FirstCut { ops: 512, cut_us: 1_500_000, began_us: 2_000_000 })),
+            (&once, None),
+        ] {
             states.add(line(first), records, &judge(&told, records.clone(), &context)).unwrap();
         }
         states.finish(&at("index")).unwrap();
@@ -182,15 +184,15 @@ mod tests {
             .iter()
             .map(|verdict| {
                 let mut examples = verdict.findings.iter().flat_map(|finding| &finding.examples);
-                let words = "the power went after operation 512 of the recording, at 2.000 s, and again after \
-                             operation 31 of the recovery, 0.250 s later";
+                let words = "the power went after operation 512 of the recording, at 1.500 s, and again after \
+                             operation 31 of the recovery, 0.250 s after its beginning";
                 assert!(!verdict.findings.is_empty());
                 examples.any(|example| example.text.contains(words))
             })
             .collect();
         assert_eq!(said, [false, true, false], "{verdicts:?}");
         // One without an example has one, that both are said.
-        line(Some(FirstCut { ops: 1, cut_us: 1 })).name_cuts(&mut first);
+        line(Some(FirstCut { ops: 1, cut_us: 1, began_us: 1 })).name_cuts(&mut first);
         assert!(first.findings.iter().all(|finding| finding.examples.len() == 1));
     }
 }

@@ -89,7 +89,7 @@ pub fn what(finding: &Finding) -> String {
     let many = |word: &str| count(n, word);
     let times = || if n == 1 { String::new() } else { format!(" ({n} times)") };
     match (finding.invariant, finding.class.as_str()) {
-        (I::M1 | I::M2, "lost all") => format!("{}: the stream was empty", lost()),
+        (I::M1 | I::M2, "lost all") => format!("{}: all that the stream held", lost()),
         (I::M1 | I::M2, "lost prefix") => format!("{}: the oldest of the stream", lost()),
         (I::M1 | I::M2, "lost middle") => format!("{}: from the middle of the stream", lost()),
         (I::M1 | I::M2, "lost tail") => format!("{}: the newest of the stream", lost()),

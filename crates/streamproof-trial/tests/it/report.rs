@@ -107,6 +107,7 @@ pub(crate) fn report(verdict: Overall, faults: Vec<FaultVerdict>, findings: Vec<
         faults: Vec::new(),
         context: Context::default(),
         missing: Vec::new(),
+        untried: Vec::new(),
         power_cuts: Default::default(),
         cases: 6,
         ended: true,

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use streamproof_checker::{Cell, Context, Overall, Verdict};
 use streamproof_model::failure::{Code, Failure};
@@ -53,6 +54,35 @@ pub(crate) const SHOP: &[(&str, &str)] = &[
 
 pub(crate) fn show(verdict: &Verdict) -> String {
     serde_json::to_string_pretty(verdict).unwrap()
+}
+
+#[test]
+fn what_there_was_no_time_for_is_told_and_no_pass_where_it_must_survive() {
+    let files: Vec<(String, String)> = (0..14)
+        .map(|n| {
+            let config = format!(r#"{{ "name": "S{n}", "subjects": ["s{n}.*"] }}"#);
+            (format!("streams/S{n}.json"), config)
+        })
+        .collect();
+    let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+    for (survive, needed) in [(Level::Restart, false), (Level::ProcessCrash, true)] {
+        let folder = tempfile::tempdir().unwrap();
+        let options = Options {
+            length: Length::For(Duration::from_millis(1)),
+            survive: Some([survive].into()),
+            ..options(folder.path(), &[])
+        };
+        let outcome = run(&options, &project(&files), &never(), |_| {}).unwrap();
+        let verdict = &outcome.verdict;
+        let noted: Vec<&str> = verdict.not_proven.iter().map(|note| note.what.as_str()).collect();
+        let kill = noted.iter().find(|what| what.starts_with("kill on ")).unwrap();
+        assert!(kill.contains(" of 14 streams (") && kill.ends_with(" more)"), "{kill}");
+        let of_kill: Vec<&String> =
+            verdict.inconclusive.iter().filter(|why| why.starts_with("kill on ")).collect();
+        assert_eq!(of_kill.len(), usize::from(needed), "{}", show(verdict));
+        assert!(matches!(verdict.verdict, Overall::Inconclusive | Overall::Fail), "{}", show(verdict));
+        assert_eq!(judge_again(&outcome.folder).unwrap().verdict, outcome.verdict);
+    }
 }
 
 #[test]
