@@ -271,6 +271,7 @@ pub(crate) fn run_leg(
         }
     }
     let mut evidence = Evidence::default();
+    let mut cut_off = 0;
     let struck = std::thread::scope(|scope| {
         let mut cuts = Vec::new();
         for (index, site) in sites.iter_mut().enumerate() {
@@ -306,6 +307,7 @@ pub(crate) fn run_leg(
             for cut in &cuts {
                 cut.cut();
             }
+            cut_off = cuts.len() as u32;
         }
         if leg.fault == FaultKind::DiskFull {
             match fill(server, arsenal, gauge, cancel) {
@@ -326,7 +328,11 @@ pub(crate) fn run_leg(
             gauge.connections_lost.fetch_add(1, Ordering::Relaxed);
         }
     }
-    evidence.connections_lost = gauge.connections_lost.load(Ordering::Relaxed);
+    // Those that are given up here anyway are not what cutting them off has come to.
+    evidence.connections_lost = match leg.fault {
+        FaultKind::Disconnect => cut_off,
+        _ => gauge.connections_lost.load(Ordering::Relaxed),
+    };
     let restarts = evidence.restarts;
     let failed = evidence.failed.clone();
     recorder.event(&Event::FaultEnd { fault: number, evidence: Box::new(evidence) });

@@ -384,6 +384,10 @@ pub fn search(
             violations += verdict.findings.iter().map(|finding| finding.count).sum::<u64>();
             progress(Progress { cases: number, restarts, violations, elapsed: began.elapsed() });
         });
+        // How long the server took in these cases, too: whoever judges the run again sees them all.
+        for number in record.cases + 1..=ended.cases {
+            crate::judge::watch(&archive.history(number), |op| recoveries.take(op))?;
+        }
         record.cases = ended.cases;
         record.power_cuts = ended.tally;
         verdicts.extend(ended.verdicts);

@@ -83,7 +83,9 @@ fn with_sync_always_no_crash_state_of_ext4_loses_anything_and_the_controls_bite(
     // Nothing is left mounted, and nothing of it rests on memory.
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
     assert!(!mounts.contains(dir.path().to_str().unwrap()), "{mounts}");
-    assert_eq!(judge_again(&outcome.folder).unwrap().verdict, outcome.verdict);
+    let again = judge_again(&outcome.folder).unwrap();
+    assert_eq!(again.verdict, outcome.verdict);
+    assert_eq!(format!("{:?}", again.report.recoveries), format!("{:?}", outcome.report.recoveries));
     // Without either control nothing of it counts, whatever was found.
     let file = outcome.folder.join("run.json");
     let stored: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
