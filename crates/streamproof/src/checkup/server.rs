@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use streamproof_checker::Version as Numbers;
 use streamproof_checker::known::{Defect, TABLE};
 use streamproof_checker::rules::Retention;
+use streamproof_model::plan::StreamSeen;
 use streamproof_model::server_conf::Sync;
 use streamproof_model::version::Version;
 
-use super::{Remark, Seen, State};
+use super::{NAMED_MAX, Remark, Seen, State};
 use crate::store::Store;
 
 /// The releases that the rules are known of, and that the tests run against.
@@ -100,11 +101,7 @@ fn sync(seen: &Seen) -> Remark {
         }
     };
     match monitored.varz.jetstream.sync() {
-        Some(Sync::Always) => Remark::new(
-            State::Ok,
-            "sync",
-            "always: what was acknowledged is on the disk (consumers' acks aside, which follow within 100 ms)",
-        ),
+        Some(Sync::Always) => always(&seen.observed.streams),
         Some(sync) => Remark::new(
             State::Warn,
             "sync",
@@ -115,6 +112,48 @@ fn sync(seen: &Seen) -> Remark {
         )
         .fix("`sync_interval: always` in the server's jetstream block (it costs a sync for each write)"),
         None => Remark::new(State::Info, "sync", format!("{} does not say it", monitored.address)),
+    }
+}
+
+/// A stream with `persist_mode: async` is not synced at every write, whatever the server's own setting is: see the promise table.
+fn always(streams: &[StreamSeen]) -> Remark {
+    let has = |stream: &StreamSeen, key: &str, value: &str| {
+        stream.config.get(key).is_some_and(|set| set.as_str() == Some(value))
+    };
+    let relaxed: Vec<&str> =
+        streams.iter().filter(|s| has(s, "persist_mode", "async")).map(|s| s.name.as_str()).collect();
+    if !relaxed.is_empty() {
+        let text = format!(
+            "always, and \"persist_mode\": \"async\" switches it off for {}: a power cut loses messages that were acknowledged there, \
+             and so does a crash of the server alone",
+            named(&relaxed)
+        );
+        return Remark::new(State::Warn, "sync", text).fix(
+            "\"persist_mode\": \"default\" in the files of the streams (it costs a sync for each write)",
+        );
+    }
+    let window_ms = streamproof_checker::promise::ACK_WINDOW_US / 1000;
+    let queues = if streams.iter().any(|stream| has(stream, "retention", "workqueue")) {
+        "; of a work queue a power cut can lose older ones"
+    } else {
+        ""
+    };
+    Remark::new(
+        State::Ok,
+        "sync",
+        format!(
+            "always: what a stream of file storage acknowledged is on the disk (consumers' acks aside, which follow within {window_ms} \
+             ms{queues})"
+        ),
+    )
+}
+
+/// The first of many names, and how many more there are.
+fn named(names: &[&str]) -> String {
+    let shown = &names[..names.len().min(NAMED_MAX)];
+    match names.len() - shown.len() {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
     }
 }
 
@@ -171,6 +210,27 @@ fn in_temporary_folder(dir: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn always_is_not_said_of_a_stream_that_switches_it_off() {
+        let stream = |config: serde_json::Value| -> StreamSeen {
+            serde_json::from_value(serde_json::json!({
+                "name": config["name"], "config": config, "created": "", "messages": 0, "bytes": 0, "first_seq": 0,
+                "last_seq": 0, "first_ts": null, "num_subjects": null, "consumer_count": 0
+            }))
+            .unwrap()
+        };
+        let plain = stream(serde_json::json!({ "name": "PLAIN" }));
+        let fast = stream(serde_json::json!({ "name": "FAST", "persist_mode": "async" }));
+        let queue = stream(serde_json::json!({ "name": "Q", "retention": "workqueue" }));
+        let remark = always(&[plain.clone(), fast]);
+        assert_eq!(remark.state, State::Warn, "{remark:?}");
+        assert!(remark.text.contains("switches it off for FAST:"), "{remark:?}");
+        let remark = always(std::slice::from_ref(&plain));
+        assert_eq!(remark.state, State::Ok, "{remark:?}");
+        assert!(remark.text.ends_with("follow within 500 ms)"), "as the checker grants: {remark:?}");
+        assert!(always(&[plain, queue]).text.contains("of a work queue"));
+    }
 
     #[test]
     fn temporary_folders_are_known_by_their_names() {
