@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use crate::price::{Price, PriceList};
+use crate::report::of_rounds;
 
 const WIDTH: u32 = 860;
 const ROW_HEIGHT: u32 = 46;
@@ -53,13 +54,13 @@ pub fn svg(list: &PriceList) -> String {
     }
     _ = writeln!(
         svg,
-        "<text x=\"12\" y=\"{}\" class=\"q\" font-size=\"11\">nats-server {}, {} B, window {}, medians of {} rounds, {} cores; \
+        "<text x=\"12\" y=\"{}\" class=\"q\" font-size=\"11\">nats-server {}, {} B, window {}, {}, {} cores; \
          crash states of ext4 on an honest disk</text>\n</svg>",
         height - 18,
         escaped(&list.server.version),
         list.size_bytes,
         list.window,
-        list.rounds,
+        of_rounds(list.rounds),
         list.server.cores
     );
     svg

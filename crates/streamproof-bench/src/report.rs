@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::sample::Sample;
-use crate::settings::Shape;
+use crate::settings::{Measure, Shape};
 
 /// A whole run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -152,6 +152,23 @@ impl Report {
     pub fn counted(&self) -> bool {
         self.measures.iter().all(|m| m.counted)
     }
+
+    /// Where every message was counted, in a sentence; none where something does not add up, or nothing was measured.
+    #[must_use]
+    pub fn accounted(&self) -> Option<&'static str> {
+        let consumers = || Measure::ALL.into_iter().filter(|measure| measure.has_consumer());
+        let with = self.measures.iter().filter(|m| consumers().any(|one| one.name() == m.name)).count();
+        match with {
+            _ if self.measures.is_empty() || !self.counted() => None,
+            0 => Some("every message is accounted for, in the stream; nothing was consumed"),
+            all if all == self.measures.len() => {
+                Some("every message is accounted for, in the stream and at the consumer")
+            }
+            _ => Some(
+                "every message is accounted for, in the stream and, where it was consumed, at the consumer",
+            ),
+        }
+    }
 }
 
 impl Measured {
@@ -220,6 +237,12 @@ impl Side {
     }
 }
 
+/// From how many rounds the numbers are: of a single one there is no median.
+#[must_use]
+pub fn of_rounds(rounds: usize) -> String {
+    if rounds == 1 { "of one round".to_owned() } else { format!("medians of {rounds} rounds") }
+}
+
 /// The middle one, or the mean of the two in the middle; 0 of nothing.
 fn median(numbers: &[f64]) -> f64 {
     let mut sorted = numbers.to_vec();
@@ -269,6 +292,33 @@ mod tests {
         assert_eq!(m.ours.server_cpu_s_per_million, None);
         assert!(m.counted);
         assert_eq!(median(&[1.0, 4.0, 2.0, 3.0]), 2.5);
+    }
+
+    #[test]
+    fn a_consumer_is_not_named_where_nothing_was_consumed() {
+        let server = Server { version: "2".into(), url: "u".into(), about: "a".into(), cores: 2 };
+        let of = |names: &[Measure]| {
+            let named = |of: &Measure| Measured {
+                name: of.name().to_owned(),
+                ..measured(&[(sample(100, 10), None)])
+            };
+            Report { server: server.clone(), peer: None, measures: names.iter().map(named).collect() }
+        };
+        let said = |names: &[Measure]| of(names).accounted().unwrap_or_default();
+        let publish = said(&[Measure::PublishAck, Measure::PublishFast]);
+        assert!(publish.ends_with("in the stream; nothing was consumed"), "{publish}");
+        for one in Measure::ALL.into_iter().filter(|one| one.has_consumer()) {
+            assert!(said(&[one]).ends_with("in the stream and at the consumer"), "{one:?}");
+        }
+        assert!(said(&[Measure::PublishAck, Measure::EndToEnd]).contains("where it was consumed"));
+        let mut wrong = of(&[Measure::PublishAck]);
+        wrong.measures[0].counted = false;
+        assert_eq!((wrong.accounted(), of(&[]).accounted()), (None, None));
+    }
+
+    #[test]
+    fn of_one_round_there_is_no_median() {
+        assert_eq!([1, 3].map(of_rounds), ["of one round", "medians of 3 rounds"]);
     }
 
     #[test]

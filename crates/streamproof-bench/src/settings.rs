@@ -54,6 +54,11 @@ impl Measure {
     pub(crate) const fn consumes(self) -> bool {
         matches!(self, Measure::ConsumeExplicit | Measure::ConsumeAckAll | Measure::ConsumeDoubleAck)
     }
+
+    /// Whether a consumer's count is held against the stream's.
+    pub(crate) const fn has_consumer(self) -> bool {
+        self.consumes() || matches!(self, Measure::EndToEnd)
+    }
 }
 
 /// How to measure.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use streamproof::bench::bar::bar;
-use streamproof::bench::report::{Compared, Measured, Side};
+use streamproof::bench::report::{Compared, Measured, Side, of_rounds};
 use streamproof::bench::{Config, Host, Measure, Progress, Report, Settings, run as measure};
 use streamproof::model::failure::Code;
 
@@ -169,15 +169,17 @@ fn text(out: &Out, report: &Report, compared: Option<&[Compared]>) -> String {
     let rounds = report.measures.first().map_or(0, |m| m.rounds);
     _ = write!(
         text,
-        "\nmedians of {rounds} rounds{}; s/M: processor seconds for a million messages\n",
-        if report.peer.is_some() {
-            ", in turn with the peer; the ratios are medians, too: of each round to its neighbour"
-        } else {
-            ""
+        "\n{}{}; s/M: processor seconds for a million messages\n",
+        of_rounds(rounds),
+        match (report.peer.is_some(), rounds) {
+            (true, 1) => ", in turn with the peer",
+            (true, _) =>
+                ", in turn with the peer; the ratios are medians, too: of each round to its neighbour",
+            (false, _) => "",
         }
     );
-    if report.counted() {
-        text.push_str("every message is accounted for, in the stream and at the consumer\n");
+    if let Some(accounted) = report.accounted() {
+        _ = writeln!(text, "{accounted}");
     }
     text
 }

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 use streamproof::bench::plot::{loss, svg, time_us};
+use streamproof::bench::report::of_rounds;
 use streamproof::bench::{Extent, PriceList, price_list};
 use streamproof::model::failure::Code;
 use streamproof::model::project::Project;
@@ -38,12 +39,12 @@ pub(super) fn run(session: &Session<'_>, flags: &BenchFlags, project: &Project) 
 
 fn text(list: &PriceList) -> String {
     let mut text = format!(
-        "nats-server {}; {} cores; {} build; {} B, medians of {} rounds\n\n",
+        "nats-server {}; {} cores; {} build; {} B, {}\n\n",
         list.server.version,
         list.server.cores,
         build(),
         list.size_bytes,
-        list.rounds
+        of_rounds(list.rounds)
     );
     text.push_str(&columns(&table(list)));
     text.push('\n');
