@@ -489,6 +489,21 @@ fn power() -> PowerCut {
 }
 
 #[test]
+fn what_was_measured_in_crash_states_is_that_of_the_worst_of_them_in_the_table_of_a_page_too() {
+    for (states, count, said) in [
+        (0, 483, "<td>483</td>"),
+        (1, 483, "<td>483 in 1 crash state</td>"),
+        (1_200, 1, "<td>1 in 1,200 crash states</td>"),
+        (1_200, 483, "<td>483 in the worst of 1,200 crash states</td>"),
+    ] {
+        let mut report = passed();
+        (report.verdict.measures[0].states, report.verdict.measures[0].count) = (states, count);
+        let html = page::render(&report);
+        assert!(html.contains(said), "{said} is not in: {html}");
+    }
+}
+
+#[test]
 fn power_cuts_are_kept_in_the_folder_of_the_run() {
     let folder = tempfile::tempdir().unwrap();
     let archive = Archive::open(folder.path());
