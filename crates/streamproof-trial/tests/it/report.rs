@@ -489,6 +489,21 @@ fn power() -> PowerCut {
 }
 
 #[test]
+fn a_cell_of_the_matrix_that_was_not_tried_says_so_alone_and_one_without_a_fault_was_not_left_untried() {
+    let html = page::render(&failed());
+    let (_, matrix) = html.split_once("<tbody>").unwrap();
+    let (matrix, _) = matrix.split_once("</tbody>").unwrap();
+    let empty: Vec<&str> = matrix
+        .split("<td class=\"empty\">")
+        .skip(1)
+        .map(|cell| cell.split("</td>").next().unwrap())
+        .collect();
+    // KV_SETTINGS was looked at under stop and without a fault; ORDERS everywhere, and without a fault nothing was found of it.
+    let untried = "<span>not tried</span>";
+    assert_eq!(empty, ["<span>nothing found</span>", untried, untried]);
+}
+
+#[test]
 fn what_was_measured_in_crash_states_is_that_of_the_worst_of_them_in_the_table_of_a_page_too() {
     for (states, count, said) in [
         (0, 483, "<td>483</td>"),

@@ -90,7 +90,11 @@ pub(super) fn matrix(report: &Report) -> Markup {
                                 tr {
                                     th scope="row" title=(stream) { (stream) }
                                     @for fault in &faults {
-                                        (cell(lines.iter().find(|line| line.target == *stream && line.fault == *fault), report))
+                                        @match lines.iter().find(|line| line.target == *stream && line.fault == *fault) {
+                                            Some(line) => (cell(line, report)),
+                                            // Without any fault every stream was looked at, and has no line where nothing was found.
+                                            None => td.empty { span { @if fault.is_some() { "not tried" } @else { "nothing found" } } },
+                                        }
                                     }
                                 }
                             }
@@ -103,8 +107,7 @@ pub(super) fn matrix(report: &Report) -> Markup {
     }
 }
 
-fn cell(line: Option<&Line<'_>>, report: &Report) -> Markup {
-    let Some(line) = line else { return html! { td.empty { span { "not tried" } } } };
+fn cell(line: &Line<'_>, report: &Report) -> Markup {
     let seen = report
         .verdict
         .faults
