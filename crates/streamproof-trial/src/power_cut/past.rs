@@ -1,8 +1,8 @@
 //! The past of a crash: what of a recorded run had been sent, answered and seen before the power went. Pure.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use streamproof_model::op::{Event, NEVER, Op, Ops, Outcome, Phase, Record, StreamId, Why};
+use streamproof_model::op::{Call, Event, NEVER, Op, Ops, Outcome, Phase, Publish, Record, StreamId, Why};
 
 /// A recorded run that can be cut anywhere.
 #[derive(Debug)]
@@ -48,6 +48,25 @@ impl Past {
             _ => None,
         });
         acked.filter(|at| *at > self.ready_us).collect()
+    }
+
+    /// When each message was first acknowledged, in µs; ascending. Of a batch that is each of its messages; one that was sent again is
+    /// the same one.
+    pub(crate) fn published_us(&self) -> Vec<u64> {
+        let mut known = HashSet::new();
+        let mut published = Vec::new();
+        for op in &self.ops {
+            let Op::Call { done, call, outcome: Outcome::Acked { .. }, .. } = op else { continue };
+            let messages = match call {
+                Call::Publish(publish) => std::slice::from_ref(publish),
+                Call::Batch { messages } => messages.as_slice(),
+                _ => continue,
+            };
+            let new = |publish: &&Publish| known.insert((publish.stream, publish.publisher, publish.counter));
+            published.extend(messages.iter().filter(new).map(|_| *done));
+        }
+        published.sort_unstable();
+        published
     }
 
     /// Tells what was before `cut_us`. What was answered in the very microsecond of the cut counts as unanswered; what had
@@ -119,7 +138,7 @@ fn reading(event: &Event) -> Option<StreamId> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use streamproof_model::op::{Call, Evidence, FaultKind};
+    use streamproof_model::op::{Evidence, Expect, FaultKind, Headers, Role, SubjectId, Ttl};
 
     fn delete(seq: u64) -> Call {
         Call::Delete { stream: StreamId(0), seq, erase: false }
@@ -163,6 +182,44 @@ mod tests {
         assert_eq!(told(records.clone(), 7), ["0 true", "1 false", "later"]);
         assert_eq!(told(records.clone(), 8), ["0 true", "1 true", "2 false", "later"]);
         assert_eq!(told(records, 1), ["0 false", "later"]);
+    }
+
+    #[test]
+    fn messages_are_counted_once_each_and_nothing_else_that_was_acknowledged_is_one() {
+        let message = |counter, attempt| Publish {
+            stream: StreamId(0),
+            subject: SubjectId(0),
+            publisher: 1,
+            counter,
+            attempt,
+            len: 20,
+            headers: Headers::default(),
+            msg_id: true,
+            expect: Expect::Nothing,
+            ttl: Ttl::Stream,
+            role: Role::Plain,
+        };
+        let publish = |counter, attempt| Call::Publish(message(counter, attempt));
+        let acked = Outcome::Acked { seq: 1, duplicate: false };
+        let again = Outcome::Acked { seq: 1, duplicate: true };
+        let lost = Outcome::Indeterminate { why: Why::Timeout };
+        let calls = [
+            (delete(3), Outcome::Done { count: 0 }),
+            (publish(0, 0), acked),
+            (publish(0, 1), again),
+            (publish(1, 0), lost),
+            (publish(1, 1), again),
+            (publish(2, 0), Outcome::Rejected { code: 10_077 }),
+            (Call::Batch { messages: vec![message(3, 0), message(4, 0)] }, acked),
+        ];
+        let mut records = Vec::new();
+        for (id, (call, outcome)) in (0..).zip(calls) {
+            records.push(Record::Invoke { id, at: id * 10, call });
+            records.push(Record::Done { id, at: id * 10 + 5, outcome });
+        }
+        let past = Past::new(records);
+        assert_eq!(past.published_us(), [15, 45, 65, 65]);
+        assert_eq!(past.acks_us(), [5, 15, 25, 45, 65], "where to cut: whatever was acknowledged");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use streamproof_crashfs::log::{Op, WriteSync};
 
 use super::recorded::Recorded;
 use super::search::Catch;
-use crate::report::power::{Basis, FsOp, FsOpKind, PowerCut, Sync};
+use crate::report::power::{Basis, Cut, FsOp, FsOpKind, PowerCut, Sync};
 
 /// The plots of a recording and its crash states.
 pub(crate) fn plot(recorded: &Recorded, catch: &Catch) -> PowerCut {
@@ -21,8 +21,9 @@ pub(crate) fn plot(recorded: &Recorded, catch: &Catch) -> PowerCut {
         }
         operations.push(FsOp { at, kind, path });
     }
-    let mut cuts = catch.cuts.clone();
-    cuts.sort_by_key(|cut| cut.at);
+    let published: Vec<u64> =
+        recorded.past.published_us().into_iter().map(|at| recorded.ns(at) / 1000).collect();
+    let cuts = with_acked(catch.cuts.clone(), &published);
     let of = |depth: u32| catch.searched.iter().filter(move |searched| searched.depth == depth);
     let nested: usize = of(2).map(|searched| searched.tested).sum();
     PowerCut {
@@ -37,6 +38,16 @@ pub(crate) fn plot(recorded: &Recorded, catch: &Catch) -> PowerCut {
     }
 }
 
+/// The cuts in the order of time, each with how many messages had been acknowledged before it. What was answered in the very
+/// microsecond of a cut is not missed, so it does not count here either.
+fn with_acked(mut cuts: Vec<Cut>, published_us: &[u64]) -> Vec<Cut> {
+    cuts.sort_by_key(|cut| cut.at);
+    for cut in &mut cuts {
+        cut.acked = published_us.partition_point(|at| *at < cut.at) as u64;
+    }
+    cuts
+}
+
 fn kind(op: &Op) -> FsOpKind {
     match op {
         Op::Write { sync: WriteSync::None, .. } => FsOpKind::Write,
@@ -47,5 +58,30 @@ fn kind(op: &Op) -> FsOpKind {
         Op::Truncate { .. } | Op::Fallocate { .. } => FsOpKind::Resize,
         // Attributes and the end of a handle change no bytes; they stand as writes so that numbers are those of the log.
         Op::SetAttr { .. } | Op::Close { .. } => FsOpKind::Write,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use streamproof_checker::Cell;
+
+    #[test]
+    fn a_cut_has_the_messages_that_were_acknowledged_before_it() {
+        let cut = |at| Cut {
+            at,
+            after: 1,
+            verdict: Cell::Pass,
+            acked: 782,
+            lost: 0,
+            oldest_lost_us: None,
+            share: 0.1,
+            note: String::new(),
+        };
+        let cuts = with_acked(vec![cut(30), cut(10), cut(20)], &[5, 20, 25]);
+        assert_eq!(
+            cuts.iter().map(|cut| (cut.at, cut.acked)).collect::<Vec<_>>(),
+            [(10, 1), (20, 1), (30, 3)]
+        );
     }
 }
