@@ -5,10 +5,10 @@ use streamproof_crashfs::log::{Op, WriteSync};
 
 use super::recorded::Recorded;
 use super::search::Catch;
-use crate::report::power::{Basis, Cut, FsOp, FsOpKind, PowerCut, Sync};
+use crate::report::power::{Basis, Cut, FsOp, FsOpKind, PowerCut, Recording, Sync};
 
-/// The plots of a recording and its crash states.
-pub(crate) fn plot(recorded: &Recorded, catch: &Catch) -> PowerCut {
+/// The plots of the recording of a case and its crash states.
+pub(crate) fn plot(case: u32, recorded: &Recorded, catch: &Catch) -> PowerCut {
     let log = &recorded.log;
     let lines = timeline(log);
     let mut syncs = Vec::new();
@@ -28,11 +28,12 @@ pub(crate) fn plot(recorded: &Recorded, catch: &Catch) -> PowerCut {
     let nested: usize = of(2).map(|searched| searched.tested).sum();
     PowerCut {
         basis: Basis::Model("ext4".to_owned()),
+        recording: Some(Recording::new(case, &catch.verdicts)),
         span_us: log.end_ns() / 1000,
         syncs,
         operations,
         cuts,
-        states: catch.looked_at as u64,
+        chosen: catch.looked_at as u64,
         same: catch.looked_at.saturating_sub(of(1).map(|searched| searched.found).sum()) as u64,
         nested: nested as u64,
     }

@@ -3,7 +3,7 @@
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use streamproof_checker::{Cell, Context, Overall, Verdict};
+use streamproof_checker::{Context, Overall, Verdict};
 use streamproof_crashfs::real::{Kind as DiskKind, RealDisk, available as disk_available};
 use streamproof_crashfs::{Profile, Rules};
 use streamproof_model::op::FaultKind;
@@ -79,7 +79,7 @@ pub(crate) struct Ended {
     pub(crate) states: Vec<Verdict>,
     /// In numbers.
     pub(crate) tally: Tally,
-    /// Of the recording in which most was found: what a report draws.
+    /// Of the recording in which the worst was found: what a report draws.
     pub(crate) drawn: Option<PowerCut>,
 }
 
@@ -257,12 +257,10 @@ impl Rounds<'_> {
         )?;
         file.finish(&archive.states_index(number))?;
         catch.searched.iter().for_each(|searched| ended.tally.searched(searched));
-        let lossy = |power: &PowerCut| power.cuts.iter().filter(|cut| cut.verdict != Cell::Pass).count();
-        let drawn = plot(&recorded, &catch);
-        if ended.drawn.as_ref().is_none_or(|known| lossy(known) < lossy(&drawn)) {
-            archive.write_power(&drawn)?;
-            ended.drawn = Some(drawn);
-        }
+        // It is written anew even where another one stays: it says how many there are.
+        let drawn = plot(number, &recorded, &catch).or_worse(ended.drawn.take());
+        archive.write_power(&drawn)?;
+        ended.drawn = Some(drawn);
         ended.states.extend(catch.verdicts);
         for (index, profile) in self.profiles.iter().enumerate() {
             let left = place.until.saturating_duration_since(Instant::now());

@@ -7,7 +7,7 @@ use streamproof_checker::{
 };
 use streamproof_model::op::FaultKind;
 use streamproof_trial::archive::{Archive, Record, ServerRecord};
-use streamproof_trial::report::power::{Basis, Cut, FsOp, FsOpKind, PowerCut, Sync};
+use streamproof_trial::report::power::{Basis, Cut, FsOp, FsOpKind, PowerCut, Recording, Sync};
 use streamproof_trial::report::scene::{
     AgeBin, Ages, Change, Dot, Fate, Flow, Lane, Life, Mark, Points, Recovery, Scene, Span, State, Step,
 };
@@ -468,6 +468,14 @@ fn power() -> PowerCut {
     };
     PowerCut {
         basis: Basis::Model("ext4".to_owned()),
+        recording: Some(Recording {
+            number: 2,
+            of: 3,
+            case: 4,
+            worst: Cell::Fail,
+            lost: 10,
+            oldest_lost_us: Some(150),
+        }),
         span_us: 1_000,
         syncs: vec![Sync { at: 400, path: "msgs/1.blk".to_owned() }],
         operations: vec![
@@ -482,8 +490,8 @@ fn power() -> PowerCut {
             cut(450, 3, Cell::Pass, 0),
             cut(600, 4, Cell::Unprotected, 1),
         ],
-        states: 9,
-        same: 5,
+        chosen: 9,
+        same: 3,
         nested: 1,
     }
 }
@@ -525,6 +533,71 @@ fn power_cuts_are_kept_in_the_folder_of_the_run() {
     assert_eq!(archive.power().unwrap(), None);
     archive.write_power(&power()).unwrap();
     assert_eq!(archive.power().unwrap(), Some(power()));
+    // One that was written before it was said which recording it is.
+    let file = folder.path().join("power.json");
+    let mut old: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    let fields = old.as_object_mut().unwrap();
+    fields.remove("recording");
+    let chosen = fields.remove("chosen").unwrap();
+    fields.insert("states".to_owned(), chosen);
+    std::fs::write(&file, old.to_string()).unwrap();
+    assert_eq!(archive.power().unwrap(), Some(PowerCut { recording: None, ..power() }));
+}
+
+/// What a page says of these power cuts.
+fn said_of(power: PowerCut) -> String {
+    let mut report = passed();
+    report.power_cut = Some(power);
+    let html = page::render(&report);
+    let (_, section) = html.split_once("<h2 id=\"power-title\">").unwrap();
+    section.split_once("</section>").unwrap().0.to_owned()
+}
+
+#[test]
+fn a_page_says_which_recording_it_draws_and_speaks_of_that_one_alone() {
+    let of = |number, of, worst| {
+        let recording = Recording { number, of, case: 4, worst, lost: 0, oldest_lost_us: None };
+        PowerCut { recording: Some(recording), ..power() }
+    };
+    let nothing = |mut power: PowerCut| {
+        for cut in &mut power.cuts {
+            (cut.verdict, cut.lost, cut.oldest_lost_us) = (Cell::Pass, 0, None);
+        }
+        power
+    };
+    let is_said = |power: PowerCut, said: &str| {
+        let text = said_of(power);
+        assert!(text.contains(said), "{said} is not in: {text}");
+    };
+    let worst = "<p>Recording 2 of 3, case 4: of them the one in which the worst was found. The others are not drawn.</p>";
+    is_said(of(2, 3, Cell::Fail), worst);
+    is_said(of(1, 1, Cell::Fail), "<p>The only recording of the run, case 4.</p>");
+    let none = "<p>Recording 1 of 2, case 4. Nothing was found in any of them; the others are not drawn.</p>";
+    is_said(nothing(of(1, 2, Cell::Pass)), none);
+    let unknown = "<p>One recording of the run; if there were others, they are not drawn.</p>";
+    is_said(PowerCut { recording: None, ..power() }, unknown);
+    is_said(power(), "at these cuts of this recording at most 300 µs of acked messages were lost");
+    is_said(nothing(power()), "at these cuts of this recording no acked message was found lost");
+    let mut ageless = power();
+    ageless.cuts.iter_mut().for_each(|cut| cut.oldest_lost_us = None);
+    is_said(ageless, "at these cuts of this recording acked messages were lost, how old is not known");
+    // What came of a second cut has no mark; that it is the worst is said.
+    let second = "The worst was found after a second cut: <span class=\"badge fail\">fail</span>.";
+    is_said(nothing(of(2, 3, Cell::Fail)), second);
+    assert!(!said_of(power()).contains("The worst was found after"));
+}
+
+#[test]
+fn a_page_says_how_many_crash_states_were_tried_and_how_many_there_are() {
+    let mut power = power();
+    let tried =
+        "4 of 6 crash states tried, led to by 9 cuts; and 1 more after a second cut, not drawn; by the model";
+    let text = said_of(power.clone());
+    assert!(text.contains(tried), "{text}");
+    power.nested = 0;
+    let text = said_of(power);
+    assert!(text.contains("4 of 6 crash states tried, led to by 9 cuts; by the model"), "{text}");
+    assert!(text.contains("2 crash states, 50.0 % of the recording"), "{text}");
 }
 
 fn life(text: &str) -> Life {

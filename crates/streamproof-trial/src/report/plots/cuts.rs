@@ -21,24 +21,41 @@ const COLUMN: f64 = 1.5;
 /// So many bad cuts say what was found.
 const NAMED_MAX: usize = 200;
 
-/// How many cuts, and what came of them.
+/// Which recording this is, how many of its crash states were tried, and what came of them.
 #[must_use]
 pub fn summary(power: &PowerCut) -> Markup {
     let of = |cell: Cell| power.cuts.iter().filter(move |cut| cut.verdict == cell);
     let cells = [Cell::Fail, Cell::Unprotected, Cell::Accepted, Cell::Inconclusive, Cell::Pass];
+    let states = power.chosen.saturating_sub(power.same);
+    // Those after a second cut are not among the marks.
+    let worst_drawn = power.cuts.iter().map(|cut| words::rank(cut.verdict)).min().unwrap_or(u8::MAX);
+    let undrawn =
+        power.recording.as_ref().map(|of| of.worst).filter(|worst| words::rank(*worst) < worst_drawn);
     html! {
         p {
-            (words::count(power.cuts.len() as u64, "cut")) " tested, of " (words::count(power.states, "crash state"))
-            " (" (words::number(power.same)) " were the same as another and not tested again; "
-            (words::number(power.nested)) " were cuts during a recovery); " (power.basis.sentence()) "."
+            @match &power.recording {
+                Some(recording) => (recording.sentence()),
+                None => "One recording of the run; if there were others, they are not drawn.",
+            }
+        }
+        p {
+            (words::number(power.cuts.len() as u64)) " of " (words::count(states, "crash state")) " tried, led to by "
+            (words::count(power.chosen, "cut"))
+            @if power.nested > 0 { "; and " (words::number(power.nested)) " more after a second cut, not drawn" }
+            "; " (power.basis.sentence()) "."
+        }
+        @if let Some(worst) = undrawn.filter(|_| power.nested > 0) {
+            p {
+                "The worst was found after a second cut: " span class=(format!("badge {}", worst.name())) { (worst.name()) } "."
+            }
         }
         ul.plain {
             @for cell in cells {
                 @let count = of(cell).count() as u64;
                 @if count > 0 {
                     li {
-                        span class=(format!("badge {}", cell.name())) { (cell.name()) } " " (words::count(count, "cut"))
-                        ", " (format!("{:.1}", of(cell).map(|cut| cut.share).sum::<f64>() * 100.0)) " % of the run"
+                        span class=(format!("badge {}", cell.name())) { (cell.name()) } " " (words::count(count, "crash state"))
+                        ", " (format!("{:.1}", of(cell).map(|cut| cut.share).sum::<f64>() * 100.0)) " % of the recording"
                     }
                 }
             }
@@ -46,7 +63,7 @@ pub fn summary(power: &PowerCut) -> Markup {
     }
 }
 
-/// The loss window: at each tested cut, how old the oldest acked message was that was lost; syncs as lines.
+/// The loss window of the recording: at each tested cut, how old the oldest acked message was that was lost; syncs as lines.
 #[must_use]
 pub fn loss_window(power: &PowerCut) -> Markup {
     let most = power.cuts.iter().filter_map(|cut| cut.oldest_lost_us).max().unwrap_or(0);
@@ -68,16 +85,19 @@ pub fn loss_window(power: &PowerCut) -> Markup {
             (dots(colour(cell), power.cuts.iter().filter(|cut| cut.verdict == cell).map(|cut| (scale.at(cut.at), y.at(cut.oldest_lost_us.unwrap_or(0))))))
         }
     };
-    let description = if most == 0 {
-        "nothing acked was lost at any cut".to_owned()
-    } else {
-        format!("at most {} of acked messages were lost", words::age(most))
+    // Of this recording alone, and of its first cuts; a server that did not come back was not read from.
+    let lost = power.cuts.iter().any(|cut| cut.lost > 0);
+    let what = match (lost, most) {
+        (_, 1..) => format!("at most {} of acked messages were lost", words::age(most)),
+        (true, 0) => "acked messages were lost, how old is not known".to_owned(),
+        (false, 0) => "no acked message was found lost".to_owned(),
     };
+    let description = format!("at these cuts of this recording {what}");
     html! {
         figure {
             figcaption {
                 b { "Loss window by the time of the cut" }
-                span.dim { "How old the oldest lost acked message was, at each tested cut; at the bottom: nothing was lost. The ticks above are "
+                span.dim { "How old the oldest lost acked message was, at each tested cut; at the bottom: none was found lost. The ticks above are "
                     (words::count(power.syncs.len() as u64, "sync")) "; " (description) "." }
             }
             (picture("Loss window by the time of the cut", &description, bottom + 20.0, &inside))
@@ -169,7 +189,7 @@ fn strip(cuts: &[Cut], x: &Scale) -> Markup {
         }
         @for (column, cut) in named {
             rect x=(n(*column as f64 * COLUMN - 1.0)) y="4" width=(n(COLUMN + 2.0)) height="20" fill-opacity="0" {
-                title { (format!("cut after operation {}: {}; {} of {} acked lost. {}", cut.after, cut.verdict.name(), cut.lost, cut.acked, cut.note)) }
+                title { (format!("cut after operation {}: {}; {} of {} acked messages lost. {}", cut.after, cut.verdict.name(), cut.lost, cut.acked, cut.note)) }
             }
         }
     }
