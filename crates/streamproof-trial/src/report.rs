@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use streamproof_checker::{Accept, Blame, Cell, Finding, Overall, Verdict};
+use streamproof_checker::{Accept, Blame, Cell, FaultVerdict, Finding, Overall, Verdict};
 use streamproof_model::op::FaultKind;
 
 use crate::archive::{Record, ServerRecord};
@@ -174,29 +174,37 @@ impl Report {
             .map(|cell| {
                 let place = (cell.target.as_str(), Some(cell.fault.as_str()));
                 let findings = by_place.get(&place).cloned().unwrap_or_default();
-                let sentence = match (cell.verdict, findings.first()) {
+                // A cell judges its own tries; what else was found under the name of its fault, as at the first start on the copy
+                // of a store, is not hidden behind it.
+                let verdict = match (cell.verdict, findings.first()) {
+                    (Cell::Inconclusive | Cell::NotProven, Some(worst)) if worst.verdict != Cell::Fail => {
+                        cell.verdict
+                    }
+                    (said, Some(worst)) if words::rank(worst.verdict) < words::rank(said) => worst.verdict,
+                    (said, _) => said,
+                };
+                let sentence = match (verdict, findings.first()) {
                     (Cell::Pass, _) => words::no_loss(cell.bites, cell.tries),
                     (Cell::Inconclusive, _) => format!("it did not bite: {}", cell.bite),
                     (Cell::NotProven, _) => cell.bite.clone(),
                     (_, Some(worst)) => words::sentence_in_stream(worst),
                     (_, None) => cell.bite.clone(),
                 };
-                Line {
-                    verdict: cell.verdict,
-                    target: &cell.target,
-                    fault: Some(&cell.fault),
-                    sentence,
-                    findings,
-                }
+                Line { verdict, target: &cell.target, fault: Some(&cell.fault), sentence, findings }
             })
             .collect();
+        // What has no cell: found without any fault, or under one that no cell tells of, as where the server did not come back.
         for ((stream, fault), findings) in &by_place {
-            if let (None, Some(worst)) = (fault, findings.first()) {
+            let told = |cell: &FaultVerdict| cell.target == *stream && Some(cell.fault.as_str()) == *fault;
+            if verdict.faults.iter().any(told) {
+                continue;
+            }
+            if let Some(worst) = findings.first() {
                 let (verdict, sentence) = (worst.verdict, words::sentence_in_stream(worst));
                 lines.push(Line {
                     verdict,
                     target: stream,
-                    fault: None,
+                    fault: *fault,
                     sentence,
                     findings: findings.clone(),
                 });
@@ -359,10 +367,9 @@ impl Group {
     #[must_use]
     pub fn place(&self) -> String {
         let faults: Vec<&str> = self.faults.iter().flatten().map(String::as_str).collect();
-        let under = match faults.as_slice() {
-            [] => words::under(None),
-            faults => words::under(Some(&faults.join(", "))),
-        };
-        format!("{}{under}", self.finding.target)
+        match faults.as_slice() {
+            [] => words::place(&self.finding, None),
+            faults => words::place(&self.finding, Some(&faults.join(", "))),
+        }
     }
 }

@@ -88,8 +88,8 @@ fn worst(verdict: &Verdict, cell: &FaultVerdict) -> String {
 }
 
 fn explain(text: &mut String, finding: &Finding, verdict: &Verdict) {
-    let under = words::under(finding.fault.as_deref());
-    line(text, &format!("{}{under}: {}", finding.target, words::sentence(finding)));
+    let place = words::place(finding, finding.fault.as_deref());
+    line(text, &format!("{place}: {}", words::sentence(finding)));
     for example in finding.examples.iter().take(3) {
         line(text, &format!("  {}", words::example(example)));
     }

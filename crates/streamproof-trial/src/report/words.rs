@@ -24,8 +24,7 @@ pub fn matter(verdict: &Verdict) -> String {
         verdict.findings.iter().filter(|finding| finding.verdict == cell).min_by_key(|finding| order(finding))
     };
     let told = |cell: Cell| {
-        worst(cell)
-            .map(|worst| format!("{}{}: {}", worst.target, under(worst.fault.as_deref()), sentence(worst)))
+        worst(cell).map(|worst| format!("{}: {}", place(worst, worst.fault.as_deref()), sentence(worst)))
     };
     match verdict.verdict {
         Overall::Pass => format!("no loss found in {}", count(verdict.restarts_verified, "restart")),
@@ -89,6 +88,13 @@ pub fn what(finding: &Finding) -> String {
     let many = |word: &str| count(n, word);
     let times = || if n == 1 { String::new() } else { format!(" ({n} times)") };
     match (finding.invariant, finding.class.as_str()) {
+        (I::M2, "lost at the first start") => {
+            format!("{} lost at the first start on the copy", many("message"))
+        }
+        (I::M2, "lost all at the first start") => {
+            format!("{} lost at the first start on the copy: all that the stream held", many("message"))
+        }
+        (I::M7, class) if is_of_first_start(class) => format!("its {class} on the copy{}", times()),
         (I::M1 | I::M2, "lost all") => format!("{}: all that the stream held", lost()),
         (I::M1 | I::M2, "lost prefix") => format!("{}: the oldest of the stream", lost()),
         (I::M1 | I::M2, "lost middle") => format!("{}: from the middle of the stream", lost()),
@@ -277,6 +283,18 @@ pub fn meaning(invariant: Invariant) -> &'static str {
         I::X1 => "a mirror equals its origin",
         I::A1 => "the server comes back and answers",
     }
+}
+
+/// Where something was found: `ORDERS under stop`. What the first start on the copy of a store did says so itself: it is judged by
+/// what is promised of a stop, and there was none.
+#[must_use]
+pub fn place(finding: &Finding, fault: Option<&str>) -> String {
+    let under = if is_of_first_start(&finding.class) { String::new() } else { under(fault) };
+    format!("{}{under}", finding.target)
+}
+
+fn is_of_first_start(class: &str) -> bool {
+    class.ends_with("at the first start")
 }
 
 /// `under stop`, or nothing.

@@ -375,6 +375,59 @@ fn a_pull_request_gets_the_matrix_and_no_markup_from_outside() {
     }
 }
 
+/// What the first start on a copy of a store came to: it lost some, and no stop was asked for.
+fn first_start(faults: Vec<FaultVerdict>) -> Report {
+    let mut lost = finding("BIG", "stop", "lost at the first start", Cell::Fail);
+    (lost.invariant, lost.count, lost.age_us) = (Invariant::M2, 25, None);
+    let mut report = report(Overall::Fail, faults, vec![lost]);
+    report.place = Place::StoreCopy;
+    report
+}
+
+#[test]
+fn what_was_found_under_a_fault_that_no_cell_tells_of_has_a_row_in_every_rendering() {
+    for faults in [vec![cell("BIG", "kill", Cell::Pass)], vec![cell("BIG", "stop", Cell::Pass)]] {
+        let report = first_start(faults);
+        let failed: Vec<_> = report
+            .lines()
+            .iter()
+            .map(|line| (line.verdict, line.target.to_owned(), line.fault.map(str::to_owned)))
+            .collect();
+        assert_eq!(failed[0], (Cell::Fail, "BIG".to_owned(), Some("stop".to_owned())), "{failed:?}");
+        let text = terminal::render(&report, Screen { width: None, colour: false });
+        assert!(text.lines().any(|line| line.starts_with("fail  BIG  stop")), "{text}");
+        let text = junit::render(&report);
+        let document = roxmltree::Document::parse(&text).unwrap();
+        let case = document
+            .descendants()
+            .find(|node| {
+                node.attribute("classname") == Some("restart-check.BIG")
+                    && node.attribute("name") == Some("stop")
+            })
+            .unwrap_or_else(|| panic!("no test case: {text}"));
+        assert!(case.children().any(|node| node.has_tag_name("failure")), "{text}");
+        let text = markdown::render(&report);
+        let row = text.lines().find(|line| line.starts_with("| BIG |")).unwrap_or_else(|| panic!("{text}"));
+        assert!(row.contains("**fail**"), "{text}");
+        let text = page::render(&report);
+        assert!(text.contains("<td class=\"fail\""), "{text}");
+    }
+}
+
+#[test]
+fn what_the_first_start_on_a_copy_loses_is_told_as_messages_and_not_as_times() {
+    let report = first_start(vec![cell("BIG", "kill", Cell::Pass)]);
+    let told = "25 messages lost at the first start on the copy (M2)";
+    let terminal = terminal::render(&report, Screen { width: None, colour: false });
+    for text in [&terminal, &markdown::render(&report), &junit::render(&report), &page::render(&report)] {
+        assert!(text.contains(told), "{told} is not in: {text}");
+        assert!(!text.contains("(25 times)"), "{text}");
+    }
+    // It is judged as a stop is, and none was asked for.
+    assert!(terminal.contains(&format!("FAIL: BIG: {told}")), "{terminal}");
+    assert!(!terminal.contains("BIG under stop"), "{terminal}");
+}
+
 #[test]
 fn the_document_has_the_verdict_and_how_to_repeat_it() {
     let document = failed().document();
