@@ -24,7 +24,8 @@ pub struct Change {
 #[derive(Debug)]
 pub struct Ledger {
     fault: FaultKind,
-    violations: BTreeMap<(Invariant, String, String), Violation>,
+    // What was so before the fault already is not added to what came with it.
+    violations: BTreeMap<(bool, Invariant, String, String), Violation>,
     changes: BTreeMap<(String, &'static str, String), u64>,
 }
 
@@ -57,19 +58,17 @@ impl Ledger {
     ) {
         let target = of.target();
         let fault = (!of.before_it).then_some(self.fault);
-        let entry =
-            self.violations.entry((invariant, target.clone(), class.to_owned())).or_insert_with(|| {
-                Violation {
-                    invariant,
-                    fault,
-                    stream: of.stream.to_owned(),
-                    target,
-                    class: class.to_owned(),
-                    count: 0,
-                    age_us: None,
-                    examples: Vec::new(),
-                }
-            });
+        let key = (of.before_it, invariant, target.clone(), class.to_owned());
+        let entry = self.violations.entry(key).or_insert_with(|| Violation {
+            invariant,
+            fault,
+            stream: of.stream.to_owned(),
+            target,
+            class: class.to_owned(),
+            count: 0,
+            age_us: None,
+            examples: Vec::new(),
+        });
         entry.count += count;
         if entry.examples.len() < EXAMPLES_MAX {
             let example = example();

@@ -4,14 +4,15 @@ use std::io;
 use std::path::Path;
 
 use streamproof_checker::weigh::Violation;
-use streamproof_checker::{Invariant, config_changes};
+use streamproof_checker::{Example, Invariant, config_changes};
 use streamproof_model::op::FaultKind;
 
 use super::changes::{Change, Ledger, Of, example};
 use super::consumers::compare_consumers;
 use super::messages::compare_messages;
 use super::witness::Witnessed;
-use super::{Picture, StreamPicture};
+use super::{Picture, State, StreamPicture};
+use crate::report::words;
 
 /// A picture with its folder.
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +32,9 @@ pub struct Between<'a> {
     pub other_version: bool,
     /// What others asked of it.
     pub witnessed: &'a Witnessed,
+    /// The first picture has not been judged yet: what is wrong with it by itself is told. Otherwise it was told of the picture
+    /// after an earlier fault, and would be counted twice.
+    pub is_first_look: bool,
 }
 
 /// One stream in both pictures.
@@ -70,6 +74,9 @@ pub fn compare(
     for (name, was) in &before.picture.streams {
         let of = Of::stream(name);
         if was.offline.is_some() {
+            if let Some(is) = after.picture.streams.get(name) {
+                first_seen(&mut ledger, &of, is);
+            }
             continue;
         }
         match after.picture.streams.get(name) {
@@ -94,6 +101,7 @@ pub fn compare(
             continue;
         }
         let of = Of::stream(name);
+        first_seen(&mut ledger, &of, is);
         if is.created_ns >= before.picture.began_ns {
             ledger.change(&of, "stream created", 1, "it was created after the first picture");
         } else if let Some(why) = between.witnessed.stream(name) {
@@ -169,45 +177,152 @@ fn states(ledger: &mut Ledger, of: &Of<'_>, pair: &Pair<'_>) {
             }),
         }
     }
-    for (state, of) in [(was, of.before_it()), (is, *of)] {
-        let span = (state.last_seq + 1).saturating_sub(state.first_seq);
-        if state.messages > 0 && state.messages + state.num_deleted != span {
-            ledger.violation(Invariant::M11, &of, "state does not add up", || {
-                example(format!(
-                    "{} messages and {} deleted from {} to {}",
-                    state.messages, state.num_deleted, state.first_seq, state.last_seq
-                ))
-            });
+    let (stood, stands) = (wrong(pair.before, was), wrong(pair.after, is));
+    if pair.between.is_first_look {
+        for one in &stood {
+            one.tell(ledger, &of.before_it(), one.count, &[]);
         }
     }
-    for (stream, of) in [(pair.before, of.before_it()), (pair.after, *of)] {
-        let reading = &stream.reading;
-        if let Some(why) = &reading.cut_short {
-            ledger.violation(Invariant::A1, &of, "read cut short", || example(why.clone()));
-            continue;
-        }
-        for (seq, why) in &reading.unreadable_examples {
-            ledger.violations(Invariant::M11, &of, "unreadable", 0, || {
-                let mut example = example(why.clone());
-                example.seq = Some(*seq);
-                example
-            });
-        }
-        if reading.unreadable > 0 {
-            ledger.violations(Invariant::M11, &of, "unreadable", reading.unreadable, || {
-                example(format!("{} messages cannot be read", reading.unreadable))
-            });
-        }
-        let read = reading.count + reading.unreadable;
-        if stream.first == stream.last && !stream.copies() && read != stream.first.messages {
-            ledger.violation(Invariant::M11, &of, "count differs from what is read", || {
-                example(format!("the state says {} messages, {read} were read", stream.first.messages))
-            });
+    for one in &stands {
+        // What stood before the fault did not come with it.
+        let known = stood.iter().find(|known| known.class == one.class);
+        let count = known.map_or(one.count, |known| one.more_than(known));
+        if count > 0 {
+            one.tell(ledger, of, count, known.map_or(&[], |known| &known.examples));
         }
     }
+}
+
+/// A stream that only the second picture shows: whether what is wrong with it came with the fault is not known.
+fn first_seen(ledger: &mut Ledger, of: &Of<'_>, is: &StreamPicture) {
+    for one in wrong(is, is.first).iter().filter(|_| is.offline.is_none()) {
+        one.tell(ledger, &of.before_it(), one.count, &[]);
+    }
+}
+
+/// What is wrong with one picture by itself.
+#[derive(Debug)]
+struct Wrong {
+    invariant: Invariant,
+    class: &'static str,
+    count: u64,
+    examples: Vec<Example>,
+}
+
+impl Wrong {
+    fn tell(&self, ledger: &mut Ledger, of: &Of<'_>, count: u64, known: &[Example]) {
+        let is_known = |one: &Example| one.seq.is_some() && known.iter().any(|other| other.seq == one.seq);
+        let mut left = count;
+        for example in self.examples.iter().filter(|one| !is_known(one)) {
+            ledger.violations(self.invariant, of, self.class, std::mem::take(&mut left), || example.clone());
+        }
+    }
+
+    /// How many of these were not there before: by their number, and by their sequences where all of those before are known.
+    fn more_than(&self, before: &Wrong) -> u64 {
+        let more = self.count.saturating_sub(before.count);
+        let seqs = |of: &Wrong| of.examples.iter().filter_map(|one| one.seq).collect::<Vec<_>>();
+        let known = seqs(before);
+        if known.len() as u64 != before.count {
+            return more;
+        }
+        more.max(seqs(self).iter().filter(|seq| !known.contains(seq)).count() as u64)
+    }
+}
+
+/// M11, A1 of one picture, with the state that stands nearest to the fault.
+fn wrong(stream: &StreamPicture, state: State) -> Vec<Wrong> {
+    let mut all = Vec::new();
+    let one = |invariant, class, text| Wrong { invariant, class, count: 1, examples: vec![example(text)] };
+    let span = (state.last_seq + 1).saturating_sub(state.first_seq);
+    if state.messages > 0 && state.messages + state.num_deleted != span {
+        let text = format!(
+            "{} messages and {} deleted from {} to {}",
+            state.messages, state.num_deleted, state.first_seq, state.last_seq
+        );
+        all.push(one(Invariant::M11, "state does not add up", text));
+    }
+    let reading = &stream.reading;
+    if let Some(why) = &reading.cut_short {
+        all.push(one(Invariant::A1, "read cut short", why.clone()));
+        return all;
+    }
+    if reading.unreadable > 0 {
+        let of_seq = |(seq, why): &(u64, String)| Example { seq: Some(*seq), ..example(why.clone()) };
+        let mut examples: Vec<Example> = reading.unreadable_examples.iter().map(of_seq).collect();
+        examples.push(example(format!("{} cannot be read", words::count(reading.unreadable, "message"))));
+        all.push(Wrong {
+            invariant: Invariant::M11,
+            class: "unreadable",
+            count: reading.unreadable,
+            examples,
+        });
+    }
+    let read = reading.count + reading.unreadable;
+    if stream.first == stream.last && !stream.copies() && read != stream.first.messages {
+        let text = format!("the state says {} messages, {read} were read", stream.first.messages);
+        all.push(one(Invariant::M11, "count differs from what is read", text));
+    }
+    all
 }
 
 /// A time as people read it.
 pub(crate) fn time(ns: i64) -> String {
     jiff::Timestamp::from_nanosecond(i128::from(ns)).map_or_else(|_| ns.to_string(), |time| time.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use streamproof_model::op::FaultKind;
+
+    use super::*;
+
+    fn counting(messages: u64, read: u64, unreadable: &[u64]) -> StreamPicture {
+        let state = State { messages, first_seq: 1, last_seq: messages, ..State::default() };
+        let mut stream = StreamPicture { first: state, last: state, ..StreamPicture::default() };
+        stream.reading.count = read;
+        stream.reading.unreadable = unreadable.len() as u64;
+        stream.reading.unreadable_examples = unreadable.iter().map(|seq| (*seq, "bad".to_owned())).collect();
+        stream
+    }
+
+    /// Fault, class, how many, and the sequences of the examples.
+    type Told = (Option<FaultKind>, String, u64, Vec<u64>);
+
+    fn told(before: &StreamPicture, after: &StreamPicture, is_first_look: bool) -> Vec<Told> {
+        let empty = Picture::default();
+        let shot = Shot { picture: &empty, folder: Path::new("") };
+        let witnessed = Witnessed::default();
+        let between =
+            Between { fault: FaultKind::Kill, other_version: false, witnessed: &witnessed, is_first_look };
+        let pair = Pair { name: "S", before, after, shots: [shot, shot], between };
+        let mut ledger = Ledger::new(FaultKind::Kill);
+        states(&mut ledger, &Of::stream("S"), &pair);
+        let seqs = |violation: &Violation| violation.examples.iter().filter_map(|one| one.seq).collect();
+        let (violations, _) = ledger.finish();
+        violations.into_iter().map(|one| (one.fault, one.class.clone(), one.count, seqs(&one))).collect()
+    }
+
+    #[test]
+    fn what_stands_in_every_picture_is_counted_once_and_before_the_fault() {
+        let bad = counting(10, 8, &[]);
+        let class = "count differs from what is read".to_owned();
+        assert_eq!(told(&bad, &bad, true), [(None, class.clone(), 1, vec![])]);
+        assert_eq!(told(&bad, &bad, false), [], "it was told of the picture before");
+        let good = counting(10, 10, &[]);
+        assert_eq!(told(&good, &bad, true), [(Some(FaultKind::Kill), class, 1, vec![])]);
+    }
+
+    #[test]
+    fn a_message_that_cannot_be_read_is_put_down_to_the_fault_only_if_it_could_be_before() {
+        let (two, three) = (counting(10, 8, &[3, 4]), counting(10, 7, &[3, 4, 9]));
+        let class = "unreadable".to_owned();
+        assert_eq!(
+            told(&two, &three, true),
+            [(Some(FaultKind::Kill), class.clone(), 1, vec![9]), (None, class.clone(), 2, vec![3, 4])]
+        );
+        assert_eq!(told(&two, &three, false), [(Some(FaultKind::Kill), class.clone(), 1, vec![9])]);
+        let others = counting(10, 8, &[3, 5]);
+        assert_eq!(told(&two, &others, false), [(Some(FaultKind::Kill), class, 1, vec![5])]);
+    }
 }

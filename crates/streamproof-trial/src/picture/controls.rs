@@ -76,7 +76,12 @@ pub fn controls(folder: &Path) -> io::Result<Vec<ControlResult>> {
         let (violations, _) = compare(
             Shot { picture: &was, folder: &before },
             Shot { picture: &is, folder: &after },
-            Between { fault: FaultKind::Stop, other_version: false, witnessed: &Witnessed::default() },
+            Between {
+                fault: FaultKind::Stop,
+                other_version: false,
+                witnessed: &Witnessed::default(),
+                is_first_look: true,
+            },
         )?;
         let found: BTreeSet<Invariant> = violations.iter().map(|violation| violation.invariant).collect();
         let wanted: BTreeSet<Invariant> = expect.iter().copied().collect();

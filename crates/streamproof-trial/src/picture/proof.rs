@@ -1,6 +1,6 @@
 //! Pictures and what lay between them, kept in the folder of a run, and the verdict over them; enough to judge them again later.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -203,8 +203,11 @@ pub fn judge(folder: &Path) -> io::Result<Proof> {
         if series.pictures > 0 && !series.indexed.is_empty() {
             cases.push(first_start(folder, number, series, &record, &mut changes)?);
         }
+        let mut looked_at = BTreeSet::new();
         for strike in &series.strikes {
-            cases.push(case(folder, number, series, strike, &record, &mut changes, &mut pictured)?);
+            let told =
+                &mut Told { changes: &mut changes, pictured: &mut pictured, looked_at: &mut looked_at };
+            cases.push(case(folder, number, series, strike, &record, told)?);
         }
     }
     let mut missing: Vec<NotProven> = record
@@ -281,14 +284,21 @@ fn first_start(
     Ok(verdict)
 }
 
+/// What is told of a run beside its verdicts.
+struct Told<'a> {
+    changes: &'a mut Vec<Change>,
+    pictured: &'a mut Vec<Pictured>,
+    /// Pictures of the series that were judged by themselves: the one after a fault is the one before the next.
+    looked_at: &'a mut BTreeSet<u32>,
+}
+
 fn case(
     folder: &Path,
     number: usize,
     series: &Series,
     strike: &Strike,
     record: &Record,
-    changes: &mut Vec<Change>,
-    pictured: &mut Vec<Pictured>,
+    told: &mut Told<'_>,
 ) -> io::Result<Verdict> {
     let before_folder = picture_folder(folder, number, strike.before);
     let before = load(&before_folder)?;
@@ -313,14 +323,17 @@ fn case(
         conclude(&mut verdict, context);
         return Ok(verdict);
     };
+    let is_first_look = told.looked_at.insert(strike.before);
+    told.looked_at.insert(after);
     let after_folder = picture_folder(folder, number, after);
     let after = load(&after_folder)?;
-    pictured.extend(Pictured::of(&prefix, strike.fault, &before, &after));
+    told.pictured.extend(Pictured::of(&prefix, strike.fault, &before, &after));
     let versions = (&strike.evidence.version_before, &strike.evidence.version_after);
     let between = Between {
         fault: strike.fault,
         other_version: versions.0 != versions.1,
         witnessed: &strike.witnessed,
+        is_first_look,
     };
     let (violations, found) = compare(shot, Shot { picture: &after, folder: &after_folder }, between)?;
     for mut violation in violations {
@@ -329,7 +342,7 @@ fn case(
         violation.target.insert_str(0, &prefix);
         verdict.findings.push(weigh(violation, &rules, server, context));
     }
-    changes.extend(found.into_iter().map(|mut change| {
+    told.changes.extend(found.into_iter().map(|mut change| {
         change.target.insert_str(0, &prefix);
         change
     }));
