@@ -5,11 +5,12 @@ use std::io;
 
 use streamproof_checker::rules::{ConsumerRules, Retention, StreamRules};
 use streamproof_checker::{Example, Invariant};
+use streamproof_model::op::Level;
 
 use super::changes::{Ledger, Of};
 use super::compare::Pair;
 use super::rows::{Reader, Role, Row, Ttl};
-use super::{Reading, StreamPicture};
+use super::{ConsumerPicture, Reading, StreamPicture};
 use crate::picture::compare::time;
 
 /// How far limits of age are left alone: the server looks at ages from time to time.
@@ -248,41 +249,112 @@ impl<'a> Excuse<'a> {
                 return Some(("messages removed", "newer ones reached max_bytes".to_owned()));
             }
         }
-        if self.consumed(row) {
-            return Some(("messages removed", "they were acknowledged".to_owned()));
+        if let Some(why) = self.consumed(row) {
+            return Some(("messages removed", why.to_owned()));
         }
         self.by_others.clone().map(|why| ("messages removed", why))
     }
 
     /// Whether acks can have removed a message: one consumer's in a work queue, all of them in an interest stream. An ack that
     /// the server had before the fault may be carried out after it (nats-server stream.go:checkInterestState).
-    fn consumed(&self, row: &Row) -> bool {
-        let mut matching = 0;
-        let mut done = 0;
+    fn consumed(&self, row: &Row) -> Option<&'static str> {
+        let (mut matching, mut acked, mut delivered) = (0, 0, 0);
         for (name, is) in &self.pair.after.consumers {
             let rules = ConsumerRules::of(&is.config);
             if !rules.matches(&row.subject) {
                 continue;
             }
             matching += 1;
-            let used = self
-                .pair
-                .before
-                .consumers
-                .get(name)
-                .is_none_or(|was| was.last != is.last || was.moved() || is.moved());
             let state = if is.last.floor_stream > is.first.floor_stream { is.last } else { is.first };
-            let acked = state.floor_stream >= row.seq || (used && state.delivered_stream >= row.seq);
-            done += u64::from(acked);
+            if state.floor_stream >= row.seq {
+                acked += 1;
+            } else if state.delivered_stream >= row.seq && self.may_have_acked(name, is) {
+                delivered += 1;
+            }
         }
-        match self.rules.retention {
+        let enough = |done: usize| match self.rules.retention {
             Retention::Limits => false,
             Retention::WorkQueue => done > 0,
             Retention::Interest => done == matching,
+        };
+        match (enough(acked), enough(acked + delivered)) {
+            (true, _) if matching == 0 => Some("no consumer that is there wants them"),
+            (true, _) => Some("they were acknowledged"),
+            (false, true) => {
+                Some("they had been delivered to clients that were at work, and may have been acknowledged")
+            }
+            (false, false) => None,
         }
+    }
+
+    /// Whether a client may have acked a message above the floor of a consumer: a server tells how many wait for their ack, and not
+    /// which. Where each of the deliveries above the floor still waits, none of them was acked; after a crash that count may be
+    /// older than what was acked.
+    fn may_have_acked(&self, name: &str, is: &ConsumerPicture) -> bool {
+        let at_work = self
+            .pair
+            .before
+            .consumers
+            .get(name)
+            .is_none_or(|was| was.last != is.last || was.moved() || is.moved());
+        let all_wait = !is.moved()
+            && is.first.ack_pending == is.first.delivered_consumer.saturating_sub(is.first.floor_consumer);
+        at_work && !(all_wait && self.pair.between.fault.level() == Level::Restart)
     }
 }
 
 fn nanos(us: u64) -> i64 {
     i64::try_from(us).unwrap_or(i64::MAX).saturating_mul(1000)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use serde_json::json;
+    use streamproof_model::op::FaultKind;
+
+    use super::*;
+    use crate::picture::compare::{Between, Shot};
+    use crate::picture::witness::Witnessed;
+    use crate::picture::{ConsumerState, Picture};
+
+    /// Why the message of sequence 6 may be gone from a work queue, of which a consumer had acked up to 5 and taken up to 8.
+    fn why(fault: FaultKind, floor: u64, ack_pending: u64) -> Option<String> {
+        let stream = |delivered: u64, floor: u64, ack_pending: u64| {
+            let state = ConsumerState {
+                delivered_consumer: delivered,
+                delivered_stream: delivered,
+                floor_consumer: floor,
+                floor_stream: floor,
+                ack_pending,
+                pending: 0,
+            };
+            let config = json!({ "durable_name": "C", "ack_policy": "explicit" });
+            let consumer = ConsumerPicture { config, created_ns: 0, first: state, last: state };
+            StreamPicture {
+                config: json!({ "name": "Q", "subjects": ["q"], "retention": "workqueue" }),
+                consumers: [("C".to_owned(), consumer)].into(),
+                ..StreamPicture::default()
+            }
+        };
+        let (before, after) = (stream(5, 5, 0), stream(8, floor, ack_pending));
+        let (empty, witnessed, newer) = (Picture::default(), Witnessed::default(), Newer::default());
+        let shot = Shot { picture: &empty, folder: Path::new("") };
+        let between = Between { fault, other_version: false, witnessed: &witnessed, is_first_look: true };
+        let pair = Pair { name: "Q", before: &before, after: &after, shots: [shot, shot], between };
+        let row = Row { seq: 6, subject: "q".to_owned(), ..Row::default() };
+        Excuse::of(&pair, &newer).find(&row).map(|(_, why)| why)
+    }
+
+    #[test]
+    fn a_message_that_was_only_delivered_is_not_told_as_acknowledged() {
+        assert_eq!(why(FaultKind::Stop, 6, 2).as_deref(), Some("they were acknowledged"));
+        assert!(
+            why(FaultKind::Stop, 5, 2).unwrap().contains("may have been acknowledged"),
+            "one of three was"
+        );
+        assert_eq!(why(FaultKind::Stop, 5, 3), None, "all three still wait for their ack");
+        assert!(why(FaultKind::Kill, 5, 3).unwrap().contains("may have been"), "the count may be an old one");
+    }
 }
