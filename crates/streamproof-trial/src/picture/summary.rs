@@ -64,8 +64,9 @@ pub fn summary(proof: &Proof, folder: &str) -> String {
     line(
         &mut text,
         &format!(
-            "{streams} streams and every consumer of them, {} messages read back, in {:.1} s",
-            verdict.counts.read_back,
+            "{}, {} read back, in {:.1} s",
+            with_consumers(streams),
+            words::count(verdict.counts.read_back, "message"),
             record.took_ms as f64 / 1000.0
         ),
     );
@@ -75,6 +76,11 @@ pub fn summary(proof: &Proof, folder: &str) -> String {
         line(&mut text, &format!("not proven: {}: {}", note.what, note.why));
     }
     text
+}
+
+fn with_consumers(streams: usize) -> String {
+    let them = if streams == 1 { "it" } else { "them" };
+    format!("{} and every consumer of {them}", words::count(streams as u64, "stream"))
 }
 
 /// The finding that made a cell what it is.
@@ -113,4 +119,15 @@ fn explain(text: &mut String, finding: &Finding, verdict: &Verdict) {
 fn line(text: &mut String, line: &str) {
     // Writing to a string cannot fail.
     _ = writeln!(text, "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_stream_is_no_plural() {
+        assert_eq!(with_consumers(1), "1 stream and every consumer of it");
+        assert_eq!(with_consumers(2), "2 streams and every consumer of them");
+    }
 }

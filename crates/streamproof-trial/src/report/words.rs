@@ -46,11 +46,7 @@ pub fn matter(verdict: &Verdict) -> String {
 pub fn sentence(finding: &Finding) -> String {
     let ages = finding.age_us.map_or(String::new(), |(least, most)| {
         let sent = if finding.count == 1 { "sent" } else { "they were sent" };
-        if least == most {
-            format!("; {sent} {} before the fault", age(least))
-        } else {
-            format!("; {sent} {} to {} before the fault", age(least), age(most))
-        }
+        format!("; {sent} {} before the fault", ages(least, most))
     });
     let known = finding.known.as_ref().map_or(String::new(), |name| format!(", known as {name}"));
     let states = in_states(finding.states, finding.count);
@@ -124,6 +120,7 @@ pub fn what(finding: &Finding) -> String {
         (I::M11, "unreadable") => format!("{} that cannot be read", many("message")),
         (I::M12, _) => format!("{} stored in part", many("batch")),
         (I::K1, class) => format!("{class}{}", times()),
+        (I::K2, "changed") => format!("its configuration changed{}", times()),
         (I::K2, class) => format!("its configuration changed: {class}{}", times()),
         (I::K3, _) => format!("its creation time changed{}", times()),
         (I::K4, _) => format!("applying its file again would change it{}", times()),
@@ -314,6 +311,13 @@ pub fn age(us: u64) -> String {
     }
 }
 
+/// From the least age to the most; one, where both read the same.
+#[must_use]
+pub fn ages(least: u64, most: u64) -> String {
+    let (least, most) = (age(least), age(most));
+    if least == most { most } else { format!("{least} to {most}") }
+}
+
 /// How many of something, with thousands set apart.
 #[must_use]
 pub fn count(n: u64, word: &str) -> String {
@@ -357,6 +361,26 @@ mod tests {
             told,
             ["", "; in 1 crash state", "; in 9 crash states", "; in the worst of 1,200 crash states"]
         );
+    }
+
+    #[test]
+    fn ages_that_read_the_same_are_one() {
+        assert_eq!(
+            [(80_100, 80_900), (900, 900), (900, 20_000)].map(|(least, most)| ages(least, most)),
+            ["80 ms", "900 µs", "900 µs to 20 ms"]
+        );
+    }
+
+    #[test]
+    fn a_configuration_that_changed_says_so_once() {
+        let mut changed: Finding = serde_json::from_value(serde_json::json!({
+            "invariant": "K2", "fault": null, "target": "S", "class": "changed", "count": 1, "blame": "server",
+            "known": null, "verdict": "fail", "age_us": null, "source": "", "examples": []
+        }))
+        .unwrap();
+        assert_eq!(what(&changed), "its configuration changed");
+        changed.count = 2;
+        assert_eq!(what(&changed), "its configuration changed (2 times)");
     }
 
     #[test]

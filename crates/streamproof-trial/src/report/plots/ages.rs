@@ -70,11 +70,8 @@ pub fn sentence(scene: &Scene, ages: &Ages) -> String {
             let kept = kept.map_or("nothing acked was there any more".to_owned(), |kept| {
                 format!("the youngest that was there was {} old", words::age(kept))
             });
-            let old = if least == most {
-                words::age(most)
-            } else {
-                format!("between {} and {}", words::age(least), words::age(most))
-            };
+            let (least, most) = (words::age(least), words::age(most));
+            let old = if least == most { most } else { format!("between {least} and {most}") };
             format!(
                 "{} of {} lost at {}: {old} old; {kept}",
                 words::count(lost, "acked message"),
