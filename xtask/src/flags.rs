@@ -522,7 +522,7 @@ pub(crate) struct CleanFlags {
 
 #[derive(Debug, Args)]
 pub(crate) struct InitFlags {
-    /// The folder (default: this one)
+    /// The folder (default: that of --project, else this one)
     pub(crate) dir: Option<PathBuf>,
 }
 

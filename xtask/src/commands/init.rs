@@ -7,7 +7,7 @@ use serde_json::json;
 use streamproof::folder::CONFIG_DIR;
 use streamproof::model::failure::Code;
 
-use crate::flags::InitFlags;
+use crate::flags::{Global, InitFlags};
 use crate::output::Done;
 use crate::problem::Problem;
 
@@ -22,8 +22,8 @@ const FILES: [(&str, &str); 4] = [
     ),
 ];
 
-pub(crate) fn run(flags: &InitFlags) -> Result<Done, Problem> {
-    let dir = flags.dir.clone().unwrap_or_else(|| PathBuf::from("."));
+pub(crate) fn run(global: &Global, flags: &InitFlags) -> Result<Done, Problem> {
+    let dir = folder(flags.dir.as_ref(), global.project.as_ref());
     let config = dir.join(CONFIG_DIR);
     if config.exists() {
         return Err(Problem::new(Code::AlreadyExists, format!("{} is there already", config.display()))
@@ -56,4 +56,22 @@ pub(crate) fn run(flags: &InitFlags) -> Result<Done, Problem> {
     let names: Vec<String> = FILES.iter().map(|(name, _)| config.join(name).display().to_string()).collect();
     let text = names.iter().map(|name| format!("created {name}\n")).collect::<String>();
     Ok(Done::new(text, json!({ "folder": config, "files": names })))
+}
+
+/// Where the files go: DIR is the word nearer to them; else where every other command would look for them.
+fn folder(dir: Option<&PathBuf>, project: Option<&PathBuf>) -> PathBuf {
+    dir.or(project).cloned().unwrap_or_else(|| PathBuf::from("."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_folder_is_the_one_that_was_named() {
+        let (dir, project) = (PathBuf::from("a"), PathBuf::from("b"));
+        assert_eq!(folder(Some(&dir), Some(&project)), dir);
+        assert_eq!(folder(None, Some(&project)), project);
+        assert_eq!(folder(None, None), PathBuf::from("."));
+    }
 }

@@ -99,7 +99,7 @@ pub(crate) fn run(cli: &Cli, out: &Out) -> Result<Done, Problem> {
             Err(Problem::new(Code::Internal, "this build does not have the proof in it"))
         }
         Command::Clean(flags) => clean::run(&session()?, flags),
-        Command::Init(flags) => init::run(flags),
+        Command::Init(flags) => init::run(&cli.global, flags),
         Command::Completions(flags) => completions::run(flags),
     }
 }
