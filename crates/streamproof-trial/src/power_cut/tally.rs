@@ -177,8 +177,9 @@ impl Tally {
     pub fn words(&self) -> Vec<String> {
         let kernel = |kernel: &Kernel| {
             format!(
-                "power-cut-ext4 rests on the kernel's own {}: shut down {} times under the running server",
-                kernel.name, kernel.cuts
+                "power-cut-ext4 rests on the kernel's own {}: shut down {} under the running server",
+                kernel.name,
+                crate::report::words::count(kernel.cuts, "time")
             )
         };
         self.profiles.iter().map(Searched::words).chain(self.kernels.iter().map(kernel)).collect()

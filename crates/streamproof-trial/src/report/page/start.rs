@@ -153,7 +153,7 @@ pub(super) fn loss_window(report: &Report) -> Markup {
                 p { "All losses of the run:" }
                 ul.plain {
                     @for finding in others {
-                        li { b { (finding.target) (words::under(finding.fault.as_deref())) } ": " (words::sentence(finding)) }
+                        li { b { (words::place(finding, finding.fault.as_deref())) } ": " (words::sentence(finding)) }
                     }
                 }
             }
