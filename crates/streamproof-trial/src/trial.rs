@@ -1,6 +1,8 @@
 //! A whole run: the controls, then case after case on servers of their own, each judged as it ends, and one verdict.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod search;
+
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -20,7 +22,7 @@ use crate::archive::{Archive, Record, ServerRecord, write_json};
 use crate::budget;
 use crate::contained::Contained;
 use crate::controls::run_controls;
-use crate::group::{Group, groups};
+use crate::group::groups;
 use crate::judge::{JudgeError, judge, judge_and};
 use crate::nemesis::Arsenal;
 use crate::power_cut::judge_stored;
@@ -30,18 +32,15 @@ use crate::power_cut::{CutError, Ended, Rounds};
 use crate::report::build::{self, Recoveries};
 use crate::report::{Place, Report, files, repeat};
 use crate::run::{CaseError, Setup, run_case};
-use crate::seed::Seed;
 use crate::small_disk::SmallDisk;
 use crate::target::{NotProven, targets};
 use crate::untried::{ENDED, TIME_UP, Untried, untried};
 use crate::wire::{Login, WireError};
-use crate::workload::{Scale, Schedule, case};
+use crate::workload::{Scale, case};
+use search::Search;
 
 /// A scratch server with a few thousand messages is ready in milliseconds; this is far beyond what a busy machine needs.
 const READY_LIMIT: Duration = Duration::from_secs(20);
-
-/// Containers are made anew, processes paused and disks filled up in times of their own.
-const FULL_MORE: Duration = Duration::from_secs(30);
 
 /// How long a run searches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -404,13 +403,13 @@ pub fn search(
             }
         }
     }
-    let why = if search.found || states.iter().any(&mut found) { ENDED } else { TIME_UP };
-    let told = verdicts.iter().chain(&states);
-    let Untried { needed, others } = untried(&search.groups, &faults, told, &record.context, why);
-    // After a failure nothing more is asked of a run; what it left out is told.
-    let failed = why == ENDED;
-    record.missing.extend(needed.iter().filter(|_| !failed).cloned());
-    record.untried = others.into_iter().chain(needed.into_iter().filter(|_| failed)).collect();
+    let told = || verdicts.iter().chain(&states);
+    // A run in which something was found does not go on for what is left, and nothing more is asked of it.
+    let ended = told().any(&mut found);
+    let why = if ended { ENDED } else { TIME_UP };
+    let Untried { needed, others } = untried(&search.groups, &faults, told(), &record.context, why);
+    (if ended { &mut record.untried } else { &mut record.missing }).extend(needed);
+    record.untried.extend(others);
     record.ended = true;
     record.took_ms = began.elapsed().as_millis() as u64;
     archive.write_record(&record).map_err(io("write", archive.folder()))?;
@@ -506,111 +505,4 @@ pub(crate) fn run_id(began_ns: i64, end: &str) -> String {
 fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> TrialError {
     let path = path.to_owned();
     move |source| TrialError::Io { action, path, source }
-}
-
-/// Which case comes next, and when it is enough.
-#[derive(Debug)]
-struct Search {
-    groups: Vec<Group>,
-    schedules: Vec<Schedule>,
-    /// Of each group: the faults that have not yet bitten, by stream.
-    open: Vec<BTreeMap<String, BTreeSet<FaultKind>>>,
-    length: Length,
-    root: Seed,
-    number: u32,
-    turn: usize,
-    longest: Duration,
-    found: bool,
-    /// Of the run's time, what is not for cases.
-    reserved: Duration,
-    /// What is granted beyond the length's own limit, for many groups.
-    for_groups: Duration,
-    /// The same, and for faults that are not run by default.
-    more: Duration,
-}
-
-/// The next case.
-#[derive(Debug)]
-struct Next {
-    group: usize,
-    faults: Vec<FaultKind>,
-    seed: u64,
-}
-
-impl Search {
-    fn new(groups: Vec<Group>, faults: &[FaultKind], options: &Options) -> Search {
-        let root = Seed::new(options.seed);
-        let of = |group: &Group| group.faults(faults);
-        let for_groups = options.length.each_group() * (groups.len() as u32).saturating_sub(1);
-        Search {
-            schedules: groups
-                .iter()
-                .enumerate()
-                .map(|(number, group)| {
-                    Schedule::new(&of(group), root.part(&format!("group {number}")).draw())
-                })
-                .collect(),
-            open: groups
-                .iter()
-                .map(|group| {
-                    let faults: BTreeSet<FaultKind> = of(group).into_iter().collect();
-                    group.targets.iter().map(|target| (target.name.clone(), faults.clone())).collect()
-                })
-                .collect(),
-            groups,
-            length: options.length,
-            root,
-            number: 0,
-            turn: 0,
-            longest: Duration::ZERO,
-            found: false,
-            reserved: Duration::ZERO,
-            for_groups,
-            more: if options.full { FULL_MORE } else { Duration::ZERO } + for_groups,
-        }
-    }
-
-    fn next(&mut self, elapsed: Duration) -> Option<Next> {
-        let (enough, most) = self.length.limits();
-        let (enough, most) = (enough.saturating_sub(self.reserved), most.saturating_sub(self.reserved));
-        let most = most + self.more;
-        let is_open =
-            |open: &BTreeMap<String, BTreeSet<FaultKind>>| open.values().any(|faults| !faults.is_empty());
-        let covered = !self.open.iter().any(is_open);
-        let searching = matches!(self.length, Length::For(_));
-        let done = elapsed >= most
-            || (self.found && (searching || covered))
-            || (covered && (elapsed >= enough || (!searching && elapsed + self.longest > most)));
-        // At least one case, however short the time.
-        if done && self.number > 0 {
-            return None;
-        }
-        let turns = (0..self.groups.len()).map(|step| (self.turn + step) % self.groups.len());
-        let group = turns
-            .clone()
-            .find(|group| covered || is_open(&self.open[*group]))
-            .or_else(|| turns.clone().next())?;
-        self.turn = (group + 1) % self.groups.len();
-        self.number += 1;
-        let mut faults = self.schedules[group].next_case();
-        if self.groups[group].memory {
-            // Up to the first restart, after which there is nothing left to go on with.
-            let end = faults.iter().position(|fault| fault.restarts()).map_or(faults.len(), |at| at + 1);
-            faults.truncate(end);
-        }
-        let seed = self.root.part(&format!("case {}", self.number)).draw();
-        Some(Next { group, faults, seed })
-    }
-
-    fn learn(&mut self, group: usize, verdict: &Verdict, found: bool, took: Duration) {
-        self.longest = self.longest.max(took);
-        self.found |= found;
-        for fault in verdict.faults.iter().filter(|fault| fault.bites > 0) {
-            if let (Some(kind), Some(open)) =
-                (FaultKind::named(&fault.fault), self.open[group].get_mut(&fault.target))
-            {
-                open.remove(&kind);
-            }
-        }
-    }
 }

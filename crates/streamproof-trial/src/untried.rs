@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use streamproof_checker::{Context, Verdict};
-use streamproof_model::op::{FaultKind, Level};
+use streamproof_model::op::FaultKind;
 
 use crate::group::Group;
 use crate::target::NotProven;
@@ -20,7 +20,7 @@ const NAMED: usize = 5;
 /// What was not tried, and why.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Untried {
-    /// What was asked for by name, or is needed by what must survive.
+    /// What was asked for by name, is needed by what must survive, or by who asks for everything.
     pub(crate) needed: Vec<NotProven>,
     /// What is run where there is time.
     pub(crate) others: Vec<NotProven>,
@@ -43,8 +43,10 @@ pub(crate) fn untried<'v>(
         for fault in group.faults(faults) {
             for target in &group.targets {
                 if !told.contains(&(fault.name(), target.name.as_str())) {
-                    let is_needed = needs(context, &target.name, fault.level());
-                    let needed = is_needed || context.asked.contains(&fault);
+                    let must_survive = context.budget(&target.name);
+                    let needed = context.strict
+                        || context.asked.contains(&fault)
+                        || must_survive.is_some_and(|levels| levels.contains(&fault.level()));
                     left.entry((needed, fault)).or_default().push(&target.name);
                 }
             }
@@ -65,17 +67,13 @@ pub(crate) fn untried<'v>(
     untried
 }
 
-/// Whether the owner has said that the stream must survive it.
-fn needs(context: &Context, stream: &str, level: Level) -> bool {
-    context.budget(stream).is_some_and(|levels| levels.contains(&level))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
-    use streamproof_checker::{Cell, Counts, FaultVerdict, Overall};
+    use streamproof_checker::{Cell, FaultVerdict, Run, merge};
     use streamproof_model::desired::{Desired, DesiredStream, Kind, Places};
+    use streamproof_model::op::Level;
 
     fn all(memory: &str) -> Vec<Group> {
         let stream = |name: &str| {
@@ -106,20 +104,8 @@ mod tests {
             source: String::new(),
             remedy: None,
         };
-        Verdict {
-            verdict: Overall::Pass,
-            run: String::new(),
-            seed: 0,
-            server: String::new(),
-            restarts_verified: 0,
-            faults: cells.iter().map(cell).collect(),
-            findings: Vec::new(),
-            not_proven: Vec::new(),
-            inconclusive: Vec::new(),
-            controls: Vec::new(),
-            measures: Vec::new(),
-            counts: Counts::default(),
-        }
+        let faults = cells.iter().map(cell).collect();
+        Verdict { faults, ..merge(Run::default(), [], &Context::default()) }
     }
 
     #[test]
@@ -140,6 +126,8 @@ mod tests {
         let restart = Context { survive: Some([Level::Restart].into()), ..Context::default() };
         let asked = Context { asked: vec![FaultKind::Kill], ..restart.clone() };
         assert_eq!(words(&of(&asked).needed)[0], kill);
+        let strict = Context { strict: true, ..Context::default() };
+        assert_eq!((words(&of(&strict).needed).len(), of(&strict).others.len()), (2, 0));
         // Of one stream alone.
         let one = Context { streams: [("C".to_owned(), [Level::ProcessCrash].into())].into(), ..restart };
         assert!(words(&of(&one).needed).contains(&"kill on 1 of 7 streams (C)".to_owned()));

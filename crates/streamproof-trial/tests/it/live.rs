@@ -16,7 +16,7 @@ use streamproof_trial::live::{Doing, Live, LiveError, Struck, check};
 use streamproof_trial::picture::proof::{Proof, judge};
 use streamproof_trial::wire::{Login, Wire};
 
-use crate::report::check_page;
+use crate::report_page::check_page;
 
 const LIMIT: Duration = Duration::from_secs(10);
 

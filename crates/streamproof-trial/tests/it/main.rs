@@ -8,6 +8,7 @@ mod pictured;
 #[cfg(target_os = "linux")]
 mod power_cut;
 mod report;
+mod report_page;
 mod reproduce;
 #[path = "../../examples/shipped/mod.rs"]
 mod shipped;

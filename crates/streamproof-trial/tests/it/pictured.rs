@@ -7,7 +7,8 @@ use streamproof_trial::picture::{ConsumerPicture, ConsumerState, Picture, State,
 use streamproof_trial::report::pictured::Pictured;
 use streamproof_trial::report::{Place, Report, junit, markdown, page};
 
-use crate::report::{HOSTILE, cell, check_page, check_schema, finding, report};
+use crate::report::{HOSTILE, cell, check_schema, finding, report};
+use crate::report_page::check_page;
 
 fn picture(messages: u64, floor: u64) -> Picture {
     let first =
