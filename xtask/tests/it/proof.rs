@@ -163,6 +163,11 @@ fn what_cannot_be_run_ends_with_10() {
     assert_eq!((status, document["error"]["code"].as_str()), (10, Some("inconclusive")), "{document:#}");
 }
 
+#[cfg(target_os = "linux")]
+fn is_root() -> bool {
+    std::os::unix::fs::MetadataExt::uid(&std::fs::metadata("/proc/self").unwrap()) == 0
+}
+
 /// `restart-check` where neither the device of FUSE nor loop devices can be had: in a mount namespace of its own a socket lies
 /// over them.
 #[cfg(target_os = "linux")]
@@ -170,8 +175,7 @@ fn without_fuse(dir: &Path, args: &str) -> Option<(i32, Value)> {
     let socket = dir.join("no-fuse");
     let _bound = std::os::unix::net::UnixListener::bind(&socket).unwrap();
     // Who is not root is it in a user namespace.
-    let root = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata("/proc/self").unwrap()) == 0;
-    let namespaces = if root { "-m" } else { "-rm" };
+    let namespaces = if is_root() { "-m" } else { "-rm" };
     let script = "for device in /dev/fuse /dev/loop-control; do \
         [ ! -e $device ] || mount --bind \"$1\" $device || exit 99; done; exec \"$0\" $2 --json";
     let out = Command::new("unshare")
@@ -229,10 +233,9 @@ const NOBODY: u32 = 65_534;
 #[cfg(target_os = "linux")]
 #[test]
 fn a_user_who_is_not_root_has_power_cuts_too() {
-    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+    use std::os::unix::fs::{PermissionsExt as _, chown};
     use std::os::unix::process::CommandExt as _;
     let dir = project(&[CONF, ORDERS, BILLING, ("streamproof.toml", ACCEPT)]);
-    let root = std::fs::metadata("/proc/self").unwrap().uid() == 0;
     // Both programs must be the other user's to reach, and the folder to write.
     let (program, server) = (dir.path().join("xtask"), dir.path().join("nats-server"));
     std::fs::copy(env!("CARGO_BIN_EXE_xtask"), &program).unwrap();
@@ -240,7 +243,7 @@ fn a_user_who_is_not_root_has_power_cuts_too() {
     std::fs::copy(fetched["data"]["path"].as_str().unwrap(), &server).unwrap();
     std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     let mut command = Command::new(&program);
-    if root {
+    if is_root() {
         for place in [dir.path().to_owned(), dir.path().join(".streamproof")] {
             std::fs::create_dir_all(&place).unwrap();
             chown(&place, Some(NOBODY), Some(NOBODY)).unwrap();

@@ -65,6 +65,17 @@ impl Recorded {
         self.past.acks_us().into_iter().map(|at| self.ns(at)).collect()
     }
 
+    /// When each message was first acknowledged, in ns of the log.
+    pub(crate) fn published_ns(&self) -> Vec<u64> {
+        self.past.published_us().into_iter().map(|at| self.ns(at)).collect()
+    }
+
+    /// How long it lasted, in ns: what is acknowledged after the last operation is cut, too.
+    pub(crate) fn span_ns(&self) -> u64 {
+        let last_ack = self.past.acks_us().last().map_or(0, |at| self.ns(*at));
+        self.log.end_ns().max(last_ack).max(1)
+    }
+
     /// Whether a cut may be judged.
     pub(crate) fn is_judged(&self, cut: Cut) -> bool {
         cut.at_ns >= self.first_ns

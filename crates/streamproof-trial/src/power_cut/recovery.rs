@@ -114,7 +114,7 @@ impl Recovery {
             first: FirstCut {
                 ops: parent.cut.ops,
                 cut_us: recorded.us(parent.cut.at_ns),
-                began_us: (offset_us).max(0) as u64,
+                began_us: offset_us.max(0) as u64,
             },
             rules: again.rules,
             offset_us,

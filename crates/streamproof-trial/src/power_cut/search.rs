@@ -105,8 +105,8 @@ pub(crate) fn hunt(
     let chosen = hunt.chosen();
     let states = hunt.states_of(&chosen);
     let mut catch = Catch { looked_at: chosen.len(), ..Catch::default() };
-    let acks_ns = recorded.acks_ns();
-    let span_ns = recorded.log.end_ns().max(1) as f64;
+    let published_ns = recorded.published_ns();
+    let span_ns = recorded.span_ns() as f64;
     let mut first = hunt.searched(1, states.len());
     let mut second = hunt.searched(2, 0);
     let mut done = false;
@@ -144,7 +144,7 @@ pub(crate) fn hunt(
                 at: at_ns / 1000,
                 after: line.ops as u64,
                 verdict: line.cell,
-                acked: acks_ns.partition_point(|ack| *ack <= at_ns) as u64,
+                acked: before(&published_ns, at_ns),
                 lost: line.lost,
                 oldest_lost_us: line.lost_age_us.map(|(_, oldest)| oldest),
                 share: line.lasted_ns as f64 / span_ns,
@@ -169,8 +169,6 @@ pub(crate) fn hunt(
             }
         }
     }
-    first.share();
-    second.share();
     first.took_ms = begun.elapsed().as_millis() as u64;
     catch.searched.push(first);
     if second.recoveries > 0 {
@@ -265,6 +263,11 @@ impl Hunt<'_> {
     }
 }
 
+/// How many of these times lie before the cut: what was answered in its very microsecond is not missed, and does not count here.
+fn before(times_ns: &[u64], cut_ns: u64) -> u64 {
+    times_ns.partition_point(|at| *at < cut_ns) as u64
+}
+
 /// Whether something that was acknowledged is missing, promised or not: messages, acks, configuration, or all of it. What is back,
 /// or twice there, or not as it should be, is not missing.
 fn is_lossy(verdict: &Verdict) -> bool {
@@ -356,6 +359,11 @@ fn shuffle<T>(items: &mut [T], random: &mut Random) {
 mod tests {
     use super::*;
     use streamproof_crashfs::notation::parse;
+
+    #[test]
+    fn what_was_answered_at_the_very_cut_is_not_before_it() {
+        assert_eq!([4, 5, 6, 21].map(|cut| before(&[5, 20, 25], cut)), [0, 0, 1, 2]);
+    }
 
     #[test]
     fn every_state_is_tried_once_and_each_kind_of_turn_early() {

@@ -49,18 +49,17 @@ pub fn sentence(finding: &Finding) -> String {
         format!("; {sent} {} before the fault", ages(least, most))
     });
     let known = finding.known.as_ref().map_or(String::new(), |name| format!(", known as {name}"));
-    let states = in_states(finding.states, finding.count);
+    let states = match finding.states {
+        0 => String::new(),
+        states => format!("; {}", in_states(states, finding.count)),
+    };
     format!("{}{ages}{states} ({}{known})", what(finding), finding.invariant.name())
 }
 
 /// Where crash states show something: how many do, and that it is no more than the worst of them shows.
-fn in_states(states: u64, most: u64) -> String {
-    match (states, most) {
-        (0, _) => String::new(),
-        (1, _) => "; in 1 crash state".to_owned(),
-        (_, 1) => format!("; in {}", count(states, "crash state")),
-        _ => format!("; in the worst of {}", count(states, "crash state")),
-    }
+pub(crate) fn in_states(states: u64, most: u64) -> String {
+    let of = count(states, "crash state");
+    if states == 1 || most == 1 { format!("in {of}") } else { format!("in the worst of {of}") }
 }
 
 /// The same, beside the name of the stream: a finding of a consumer says of which.
@@ -151,13 +150,17 @@ pub fn blame(blame: Blame) -> &'static str {
 /// Acks that the server had answered, and whose messages came again.
 #[must_use]
 pub fn redelivered(measure: &Measure) -> String {
+    // The oldest is that of any crash state: it tells how long the server takes to write.
+    let (states, of_all) = match measure.states {
+        0 => (String::new(), ""),
+        states => (format!(" {}", in_states(states, measure.count)), " of all"),
+    };
     format!(
-        "{} of {}{} came again, the oldest {} before the fault{}; the server writes them after its answer",
+        "{} of {}{} came again{states}, the oldest{of_all} {} before the fault; the server writes them after its answer",
         count(measure.count, "answered ack"),
         measure.target,
         under(measure.fault.as_deref()),
         age(measure.max_us),
-        in_states(measure.states, measure.count),
     )
 }
 
@@ -356,11 +359,8 @@ mod tests {
 
     #[test]
     fn what_crash_states_show_is_told_as_the_worst_of_them() {
-        let told = [(0, 5), (1, 5), (9, 1), (1_200, 5)].map(|(states, most)| in_states(states, most));
-        assert_eq!(
-            told,
-            ["", "; in 1 crash state", "; in 9 crash states", "; in the worst of 1,200 crash states"]
-        );
+        let told = [(1, 5), (9, 1), (1_200, 5)].map(|(states, most)| in_states(states, most));
+        assert_eq!(told, ["in 1 crash state", "in 9 crash states", "in the worst of 1,200 crash states"]);
     }
 
     #[test]

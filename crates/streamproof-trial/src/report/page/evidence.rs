@@ -2,7 +2,7 @@
 //! and what was not proven.
 
 use maud::{Markup, html};
-use streamproof_checker::{Finding, Measure};
+use streamproof_checker::Finding;
 
 use super::{anchor, ms};
 use crate::price;
@@ -153,7 +153,7 @@ pub(super) fn run(report: &Report) -> Markup {
                             @for measure in measures {
                                 tr {
                                     td { (measure.name.replace('-', " ")) } td { (measure.target) } td { (measure.fault.as_deref().unwrap_or_default()) }
-                                    td { (words::number(measure.count)) (in_states(measure)) } td { @if measure.max_us > 0 { (words::age(measure.max_us)) } }
+                                    td { (words::number(measure.count)) @if measure.states > 0 { " " (words::in_states(measure.states, measure.count)) } } td { @if measure.max_us > 0 { (words::age(measure.max_us)) } }
                                 }
                             }
                         }
@@ -161,16 +161,6 @@ pub(super) fn run(report: &Report) -> Markup {
                 }
             }
         }
-    }
-}
-
-/// Many crash states show the same: what is counted is what the worst of them shows, and never a sum.
-fn in_states(measure: &Measure) -> String {
-    let states = words::count(measure.states, "crash state");
-    match (measure.states, measure.count) {
-        (0, _) => String::new(),
-        (1, _) | (_, 1) => format!(" in {states}"),
-        _ => format!(" in the worst of {states}"),
     }
 }
 
