@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::log::{Cut, Log, Op};
 use crate::profile::{Profile, Rules};
 use crate::seed::Random;
-use crate::state::{Sweep, is_turning_point};
-use crate::tree::StateId;
+use crate::state::{Sweep, is_turning_point, state};
+use crate::tree::{StateId, Tree};
 
 /// How many cuts to take, and how they are shared out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,6 +100,32 @@ pub struct CrashState {
     pub lasted_ns: u64,
     /// Bytes that were written and are not in it.
     pub unsynced_bytes: u64,
+    /// Where the journal was committed without a word of the log, and not again until the cut ([`early_commits`]).
+    #[serde(default)]
+    pub committed: Option<Cut>,
+}
+
+impl CrashState {
+    /// Where a pass has to stand to make it.
+    pub(crate) fn made_at(&self) -> Cut {
+        self.committed.unwrap_or(self.cut)
+    }
+
+    /// It, by a pass that stands there.
+    pub(crate) fn made_by(&self, sweep: &Sweep<'_>) -> Tree {
+        self.committed.and_then(|_| sweep.tree_after_commit()).unwrap_or_else(|| sweep.tree())
+    }
+
+    /// It, by a pass of its own; for more than one, use [`crate::explore`].
+    #[must_use]
+    pub fn tree(&self, log: &Log, rules: Rules) -> Tree {
+        if self.committed.is_none() {
+            return state(log, self.cut, rules);
+        }
+        let mut sweep = Sweep::new(log, rules);
+        sweep.advance(self.made_at());
+        self.made_by(&sweep)
+    }
 }
 
 fn no_id() -> StateId {
@@ -113,40 +139,15 @@ pub fn states(log: &Log, cuts: &[Cut], rules: Rules) -> Vec<CrashState> {
         return torn_states(log, cuts, rules);
     }
     let mut found: HashMap<StateId, Seen> = HashMap::new();
-    let mut asked: Vec<Cut> = cuts.to_vec();
-    asked.sort_unstable();
-    let mut next_asked = 0;
-    let mut sweep = Sweep::new(log, rules);
-    let end_ns = asked.last().map_or(0, |c| c.at_ns).max(log.end_ns());
-    loop {
-        // One stretch: from here to the next thing that happens, by an operation or by the clock.
-        let from = sweep.cut();
-        let op_ns = log.entries().get(from.ops).map(|e| e.at_ns);
-        let timer_ns = sweep.next_timer_ns().filter(|t| op_ns.is_none_or(|op| *t <= op) && *t <= end_ns);
-        let until_ns = timer_ns.or(op_ns).unwrap_or(end_ns).max(from.at_ns);
-        // At the very moment of the clock's event the state is the next one already.
-        let last_ns = if timer_ns.is_some() { until_ns.saturating_sub(1).max(from.at_ns) } else { until_ns };
+    stretches(log, cuts, rules, |sweep, stretch| {
         let seen = found.entry(sweep.id()).or_default();
-        seen.last = Cut { ops: from.ops, at_ns: last_ns };
+        seen.last = stretch.last;
         seen.unsynced_bytes = sweep.unsynced_bytes();
-        seen.lasted_ns += until_ns - from.at_ns;
-        seen.places += usize::from(seen.last_place != Some(from.ops));
-        seen.last_place = Some(from.ops);
-        while let Some(cut) = asked.get(next_asked) {
-            if cut.ops > from.ops || (cut.ops == from.ops && timer_ns.is_some_and(|t| cut.at_ns >= t)) {
-                break;
-            }
-            seen.asked.get_or_insert(*cut);
-            next_asked += 1;
-        }
-        match (timer_ns, op_ns) {
-            (Some(at_ns), _) => sweep.timer(at_ns),
-            (None, Some(_)) => {
-                sweep.step();
-            }
-            (None, None) => break,
-        }
-    }
+        seen.lasted_ns += stretch.lasted_ns;
+        seen.places += usize::from(seen.last_place != Some(stretch.last.ops));
+        seen.last_place = Some(stretch.last.ops);
+        seen.asked = seen.asked.or(stretch.asked);
+    });
     let mut states: Vec<CrashState> = found
         .into_iter()
         .filter_map(|(id, seen)| {
@@ -157,11 +158,95 @@ pub fn states(log: &Log, cuts: &[Cut], rules: Rules) -> Vec<CrashState> {
                 places: seen.places,
                 lasted_ns: seen.lasted_ns,
                 unsynced_bytes: seen.unsynced_bytes,
+                committed: None,
             })
         })
         .collect();
     states.sort_by_key(|s| s.cut);
     states
+}
+
+/// The states that `cuts` lead to where the journal is committed just before, by the clock or for a sync of somebody else's on the same
+/// file system: what a file system may always do. After each change of names, each state once, by the last cut before anything else
+/// became durable; ext4 only. They stand for no share of the run: whether one comes is not for this log to say.
+#[must_use]
+pub fn early_commits(log: &Log, cuts: &[Cut], rules: Rules) -> Vec<CrashState> {
+    let mut found: HashMap<StateId, CrashState> = HashMap::new();
+    // Those since which nothing has become durable.
+    let (mut open, mut version): (Vec<StateId>, u64) = (Vec::new(), 0);
+    stretches(log, cuts, rules, |sweep, stretch| {
+        if std::mem::replace(&mut version, sweep.version()) != version {
+            open.clear();
+        }
+        let changed = stretch.last.ops.checked_sub(1).and_then(|before| log.entries().get(before));
+        if let Some(asked) = stretch.asked
+            && changed.is_some_and(|entry| entry.op.turns())
+            && let Some(tree) = sweep.tree_after_commit()
+        {
+            let id = tree.id();
+            let committed = Some(sweep.cut());
+            let (cut, unsynced_bytes) = (stretch.last, sweep.unsynced_bytes());
+            found.insert(
+                id,
+                CrashState { cut, asked, id, places: 1, lasted_ns: 0, unsynced_bytes, committed },
+            );
+            open.push(id);
+        }
+        for id in &open {
+            if let Some(state) = found.get_mut(id) {
+                state.cut = stretch.last;
+            }
+        }
+    });
+    let mut states: Vec<CrashState> = found.into_values().collect();
+    states.sort_by_key(|state| (state.cut, state.committed));
+    states
+}
+
+/// From one thing that happens, by an operation or by the clock, to the next.
+struct Stretch {
+    /// Its last moment.
+    last: Cut,
+    lasted_ns: u64,
+    /// The first of the cuts in it.
+    asked: Option<Cut>,
+}
+
+/// One pass over the log. `take` is given each stretch, and the pass as it stands in it.
+fn stretches<'l>(log: &'l Log, cuts: &[Cut], rules: Rules, mut take: impl FnMut(&mut Sweep<'l>, &Stretch)) {
+    let mut asked: Vec<Cut> = cuts.to_vec();
+    asked.sort_unstable();
+    let mut next_asked = 0;
+    let mut sweep = Sweep::new(log, rules);
+    let end_ns = asked.last().map_or(0, |c| c.at_ns).max(log.end_ns());
+    loop {
+        let from = sweep.cut();
+        let op_ns = log.entries().get(from.ops).map(|e| e.at_ns);
+        let timer_ns = sweep.next_timer_ns().filter(|t| op_ns.is_none_or(|op| *t <= op) && *t <= end_ns);
+        let until_ns = timer_ns.or(op_ns).unwrap_or(end_ns).max(from.at_ns);
+        // At the very moment of the clock's event the state is the next one already.
+        let last_ns = if timer_ns.is_some() { until_ns.saturating_sub(1).max(from.at_ns) } else { until_ns };
+        let mut stretch = Stretch {
+            last: Cut { ops: from.ops, at_ns: last_ns },
+            lasted_ns: until_ns - from.at_ns,
+            asked: None,
+        };
+        while let Some(cut) = asked.get(next_asked) {
+            if cut.ops > from.ops || (cut.ops == from.ops && timer_ns.is_some_and(|t| cut.at_ns >= t)) {
+                break;
+            }
+            stretch.asked.get_or_insert(*cut);
+            next_asked += 1;
+        }
+        take(&mut sweep, &stretch);
+        match (timer_ns, op_ns) {
+            (Some(at_ns), _) => sweep.timer(at_ns),
+            (None, Some(_)) => {
+                sweep.step();
+            }
+            (None, None) => break,
+        }
+    }
 }
 
 #[derive(Default)]
@@ -191,6 +276,7 @@ fn torn_states(log: &Log, cuts: &[Cut], rules: Rules) -> Vec<CrashState> {
             places: 1,
             lasted_ns,
             unsynced_bytes: sweep.unsynced_bytes(),
+            committed: None,
         };
         found
             .entry(state.id)

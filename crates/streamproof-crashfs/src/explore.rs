@@ -100,16 +100,16 @@ where
                 let _ = std::fs::remove_dir_all(dir);
             });
         }
-        // One pass: the states come by ascending cut.
+        // One pass.
         let mut order: Vec<usize> = (0..states.len()).collect();
-        order.sort_by_key(|&i| states[i].cut);
+        order.sort_by_key(|&i| states[i].made_at());
         let mut sweep = Sweep::new(log, rules);
         for at in order {
             if stop.load(Ordering::Relaxed) {
                 break;
             }
-            sweep.advance(states[at].cut);
-            if send.send((at, sweep.tree())).is_err() {
+            sweep.advance(states[at].made_at());
+            if send.send((at, states[at].made_by(&sweep))).is_err() {
                 break;
             }
         }

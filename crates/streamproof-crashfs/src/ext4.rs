@@ -131,6 +131,15 @@ impl Ext4 {
         self.committed_ops
     }
 
+    /// What is on disk where the journal is committed here; none where nothing waits for it.
+    pub(crate) fn committed(&self, log: &Log, ops_done: usize) -> Option<Image> {
+        (!self.pending.is_empty()).then(|| {
+            let mut ext4 = self.clone();
+            ext4.commit(log, ops_done);
+            ext4.disk
+        })
+    }
+
     /// Bytes that are in no file on disk, and files that hold some.
     pub(crate) fn unsynced_bytes(&self) -> u64 {
         let dirty: u64 = self.files.iter().map(|f| f.dirty.bytes()).sum();

@@ -30,7 +30,7 @@ pub mod state;
 pub mod tree;
 
 pub use allowed::{allows, allows_xfs};
-pub use cuts::{Budget, CrashState, cuts, states};
+pub use cuts::{Budget, CrashState, cuts, early_commits, states};
 pub use disk::{load, materialise};
 pub use error::CrashFsError;
 pub use explore::{Places, Visit, explore};

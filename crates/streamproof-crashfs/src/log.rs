@@ -170,6 +170,28 @@ impl Op {
         }
     }
 
+    /// Whether it changes what a directory holds, or makes a file shorter or longer by its word: a turn, after which something is
+    /// there or gone as a whole.
+    #[must_use]
+    pub fn turns(&self) -> bool {
+        match self {
+            Op::Create { .. }
+            | Op::Mkdir { .. }
+            | Op::Link { .. }
+            | Op::Unlink { .. }
+            | Op::Rmdir { .. }
+            | Op::Rename { .. }
+            | Op::Truncate { .. } => true,
+            Op::Write { .. }
+            | Op::Fallocate { .. }
+            | Op::SetAttr { .. }
+            | Op::Close { .. }
+            | Op::Fsync { .. }
+            | Op::FsyncDir { .. }
+            | Op::Settle => false,
+        }
+    }
+
     /// The name of the operation, as in the text notation.
     #[must_use]
     pub fn kind(&self) -> &'static str {

@@ -2,7 +2,7 @@
 
 use crate::ext4::Ext4;
 use crate::image::Image;
-use crate::log::{Cut, Log, Op, WriteSync};
+use crate::log::{Cut, Log, Op};
 use crate::posix::{Names, Posix};
 use crate::profile::{Disk, Profile, Rules};
 use crate::seed::Random;
@@ -123,6 +123,24 @@ impl<'l> Sweep<'l> {
         }
     }
 
+    /// The state that a crash here leaves, if the journal was committed just before without a word of this log: by the clock, or for a
+    /// sync of somebody else's on the same file system (jbd2_log_start_commit). None where the state is that anyway, or nothing is
+    /// known of a journal.
+    #[must_use]
+    pub fn tree_after_commit(&self) -> Option<Tree> {
+        match &self.model {
+            Model::Ext4(ext4) if self.rules.profile == Profile::Ext4 && self.rules.disk == Disk::Honest => {
+                ext4.committed(self.log, self.ops_done).map(|disk| Tree::of(&disk))
+            }
+            _ => None,
+        }
+    }
+
+    /// Changes whenever something becomes durable, as far as the profile counts that (ext4 only; elsewhere 0).
+    pub(crate) fn version(&self) -> u64 {
+        if let Model::Ext4(ext4) = &self.model { ext4.version() } else { 0 }
+    }
+
     /// The identity of that state; cheap where nothing became durable since it was last asked for.
     pub fn id(&mut self) -> StateId {
         let version = match &self.model {
@@ -169,19 +187,5 @@ impl<'l> Sweep<'l> {
 /// Whether an operation made a promise that a state may be asked for.
 #[must_use]
 pub(crate) fn is_turning_point(op: &Op) -> bool {
-    match op {
-        Op::Rename { .. }
-        | Op::Unlink { .. }
-        | Op::Rmdir { .. }
-        | Op::Truncate { .. }
-        | Op::Create { .. }
-        | Op::Mkdir { .. }
-        | Op::Link { .. }
-        | Op::Fsync { .. }
-        | Op::FsyncDir { .. }
-        | Op::Close { .. }
-        | Op::Settle => true,
-        Op::Write { sync, .. } => *sync != WriteSync::None,
-        Op::Fallocate { .. } | Op::SetAttr { .. } => false,
-    }
+    op.turns() || op.is_sync() || matches!(op, Op::Close { .. })
 }

@@ -12,7 +12,7 @@ use streamproof_crashfs::log::{Ino, Recorder};
 use streamproof_crashfs::notation::perform;
 use streamproof_crashfs::real::{Kind, RealDisk};
 use streamproof_crashfs::seed::Random;
-use streamproof_crashfs::{Cut, Profile, Rules, Tree, allows, allows_xfs, load, state};
+use streamproof_crashfs::{Cut, Profile, Rules, Sweep, Tree, allows, allows_xfs, early_commits, load, state};
 
 const DIRS: [&str; 3] = ["", "d/", "e/"];
 const NAMES: [&str; 4] = ["a", "b", "c", "t"];
@@ -113,9 +113,23 @@ pub(crate) struct Compared {
     pub(crate) shown: String,
 }
 
+/// What comes between the last operation and the cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// Nothing.
+    Cut,
+    /// A file outside of what is compared is synced, as another program would: the journal is committed.
+    OthersSync,
+}
+
 /// Does the sequence `lines` in a directory of its own on `disk`, cuts the power, and compares. `pause` is called
 /// with each line before it is done.
-pub(crate) fn compare(disk: &mut RealDisk, lines: &[String], pause: impl Fn(&str)) -> io::Result<Compared> {
+pub(crate) fn compare(
+    disk: &mut RealDisk,
+    lines: &[String],
+    ending: Ending,
+    pause: impl Fn(&str),
+) -> io::Result<Compared> {
     for entry in fs::read_dir(disk.mountpoint())? {
         let path = entry?.path();
         if path.is_dir() { fs::remove_dir_all(path)? } else { fs::remove_file(path)? }
@@ -135,6 +149,11 @@ pub(crate) fn compare(disk: &mut RealDisk, lines: &[String], pause: impl Fn(&str
             .map_err(|e| io::Error::other(format!("{line}: {e}")))?;
     }
     pause("");
+    if ending == Ending::OthersSync {
+        let mut other = File::create(disk.mountpoint().join("other"))?;
+        io::Write::write_all(&mut other, b"of another program")?;
+        other.sync_all()?;
+    }
     let cut_ns = origin.elapsed().as_nanos() as u64;
     disk.shutdown().map_err(io::Error::other)?;
     drop(real);
@@ -143,7 +162,13 @@ pub(crate) fn compare(disk: &mut RealDisk, lines: &[String], pause: impl Fn(&str
     let tree = Tree::of(found.base());
     let log = recorder.into_log();
     let cut = Cut { ops: log.entries().len(), at_ns: cut_ns };
-    let profiles = state(&log, cut, Rules::new(Profile::Ext4));
+    let rules = Rules::new(Profile::Ext4);
+    let mut sweep = Sweep::new(&log, rules);
+    sweep.advance(cut);
+    let profiles = match ending {
+        Ending::Cut => state(&log, cut, rules),
+        Ending::OthersSync => sweep.tree_after_commit().unwrap_or_else(|| sweep.tree()),
+    };
     let refused = match disk.kind() {
         Kind::Ext4 => allows(&log, cut, &tree, &found).err(),
         Kind::Xfs => allows_xfs(&log, cut, &tree, &found).err(),
@@ -152,9 +177,14 @@ pub(crate) fn compare(disk: &mut RealDisk, lines: &[String], pause: impl Fn(&str
     let own = allows(&log, cut, &profiles, &log).err().map(|why| format!("the profile's own state: {why}"));
     let torn = state(&log, cut, Rules::new(Profile::Torn).with_seed(cut_ns));
     let torn = allows(&log, cut, &torn, &log).err().map(|why| format!("a torn state: {why}"));
+    let all: Vec<Cut> = (0..=log.entries().len()).map(|ops| Cut::after(&log, ops)).collect();
+    let early = early_commits(&log, &all, rules).into_iter().find_map(|early| {
+        let why = allows(&log, early.cut, &early.tree(&log, rules), &log).err()?;
+        Some(format!("a state with an early commit, {early:?}: {why}"))
+    });
     let (profiles, left) = (profiles.render(&log), tree.render(&found));
     Ok(Compared {
-        refused: refused.or(own).or(torn),
+        refused: refused.or(own).or(torn).or(early),
         is_the_profiles: profiles == left,
         shown: format!(
             "{}\n--- the profile's\n{}--- the kernel's\n{}",

@@ -1,6 +1,6 @@
 //! Each rule of each profile: a log in the text notation, and the tree that a crash at its end leaves.
 
-use streamproof_crashfs::{Cut, Disk, Profile, Rules, notation, state};
+use streamproof_crashfs::{Cut, Disk, Places, Profile, Rules, early_commits, explore, notation, state};
 
 /// The tree after the last operation, on one line.
 fn after(text: &str, rules: Rules) -> String {
@@ -182,5 +182,57 @@ fn every_state_is_found_again_at_its_own_cut() {
         }
         let single: std::collections::HashSet<_> = all.iter().map(|c| state(&log, *c, rules).id()).collect();
         assert_eq!(states.len(), single.len(), "{profile}");
+    }
+}
+
+/// What nobody synced may be on the disk all the same: the journal is everybody's.
+#[test]
+fn a_commit_for_another_programs_sync_leaves_a_state_of_its_own_until_the_next_sync() {
+    let text = "mkdir m\ncreate m/a\nwrite m/a 0 one\nfsync m/a\n\
+                rename m p\nmkdir m\ncreate m/b\nwrite m/b 0 two\nfsync m/b\nunlink p/a";
+    let log = notation::parse(text).unwrap();
+    let all: Vec<Cut> = (0..=log.entries().len()).map(|ops| Cut::after(&log, ops)).collect();
+    let rules = Rules::new(Profile::Ext4);
+    let early = early_commits(&log, &all, rules);
+    let told = |state: &streamproof_crashfs::CrashState| {
+        let tree = state.tree(&log, rules).render(&log).trim_end().replace('\n', "; ");
+        (state.committed.unwrap().ops, state.cut.ops, tree)
+    };
+    // The last cut of each is just before the next sync, or the end; the bytes are never in it.
+    assert_eq!(
+        early.iter().map(told).collect::<Vec<_>>(),
+        [
+            (1, 3, "m/".to_owned()),
+            (2, 3, "m/; m/a \"\"".to_owned()),
+            (5, 8, "p/; p/a \"one\"".to_owned()),
+            (6, 8, "m/; p/; p/a \"one\"".to_owned()),
+            (7, 8, "m/; m/b \"\"; p/; p/a \"one\"".to_owned()),
+            (10, 10, "m/; m/b \"two\"; p/".to_owned()),
+        ]
+    );
+    // Each is what a sync of another file leaves there.
+    let lines: Vec<&str> = text.lines().collect();
+    for state in &early {
+        let after = state.committed.unwrap().ops;
+        let others = [&lines[..after], &["create other", "fsync other"]].concat().join("\n");
+        let others = notation::parse(&others).unwrap();
+        let end = Cut::after(&others, others.entries().len());
+        let left = streamproof_crashfs::state(&others, end, rules).render(&others);
+        let left: String =
+            left.lines().filter(|line| !line.starts_with("other")).map(|l| format!("{l}\n")).collect();
+        assert_eq!(left, state.tree(&log, rules).render(&log), "{state:?}");
+    }
+    // A search makes the same trees, in one pass with the others.
+    let mut both = streamproof_crashfs::states(&log, &all, rules);
+    both.extend(early);
+    let dir = tempfile::tempdir().unwrap();
+    let places = Places::below(dir.path(), 2);
+    let made = explore::<_, streamproof_crashfs::CrashFsError, _>(&log, &both, rules, &places, |visit| {
+        Ok(visit.tree.id() == visit.state.id)
+    });
+    assert!(made.unwrap().iter().all(|same| *same));
+    // Only where there is a journal that is to be relied on.
+    for rules in [Rules::new(Profile::Strict), rules.with_disk(Disk::Lying), rules.with_disk(Disk::Durable)] {
+        assert!(early_commits(&log, &all, rules).is_empty(), "{rules:?}");
     }
 }

@@ -10,7 +10,7 @@ use streamproof_crashfs::real::{Kind, RealDisk, available, clean_stale, power_cu
 use streamproof_server::Scratch;
 use streamproof_server::poll::{self, Pace};
 
-use super::kernel::{compare, place, random_sequence};
+use super::kernel::{Ending, compare, place, random_sequence};
 use super::nats::{Nats, PATIENT};
 
 /// Room for a test's files.
@@ -38,14 +38,16 @@ fn what_the_kernel_leaves_of_random_sequences_is_what_the_model_allows() {
     }
     let dir = tempfile::tempdir().unwrap();
     let mut disk = RealDisk::create(&place(dir.path(), 0), Kind::Ext4, SIZE).unwrap();
-    let mut same = 0;
-    for seed in 1..=SEQUENCES {
-        let compared = compare(&mut disk, &random_sequence(seed, 30), |_| {}).unwrap();
-        assert_eq!(compared.refused, None, "seed {seed}\n{}", compared.shown);
-        same += u64::from(compared.is_the_profiles);
+    for ending in [Ending::Cut, Ending::OthersSync] {
+        let mut same = 0;
+        for seed in 1..=SEQUENCES {
+            let compared = compare(&mut disk, &random_sequence(seed, 30), ending, |_| {}).unwrap();
+            assert_eq!(compared.refused, None, "seed {seed}, {ending:?}\n{}", compared.shown);
+            same += u64::from(compared.is_the_profiles);
+        }
+        // A set that allows everything would pass, too: mostly the kernel leaves the one state that the profile makes.
+        assert!(same * 2 > SEQUENCES, "{ending:?}: only {same} of {SEQUENCES} are exactly the profile's");
     }
-    // A set that allows everything would pass, too: mostly the kernel leaves the one state that the profile makes.
-    assert!(same * 2 > SEQUENCES, "only {same} of {SEQUENCES} are exactly the profile's");
 }
 
 #[test]

@@ -4,9 +4,9 @@ use std::path::Path;
 use std::time::Instant;
 
 use streamproof_checker::{Context, Finding};
+use streamproof_crashfs::Rules;
 use streamproof_crashfs::cuts::timeline;
 use streamproof_crashfs::disk::materialise;
-use streamproof_crashfs::{Rules, state};
 use streamproof_server::ServerError;
 use streamproof_server::scratch::Builder;
 
@@ -88,7 +88,7 @@ impl Stand {
         if store.exists() {
             std::fs::remove_dir_all(store)?;
         }
-        materialise(&recorded.log, &state(&recorded.log, shown.cut, rules), store)?;
+        materialise(&recorded.log, &shown.tree(&recorded.log, rules), store)?;
         let all = timeline(&recorded.log);
         let before = shown.cut.ops.min(all.len());
         let told = all.get(before.saturating_sub(TOLD)..before).unwrap_or_default();
@@ -99,8 +99,11 @@ impl Stand {
             unsynced_bytes: shown.unsynced_bytes,
             operations: told
                 .iter()
-                .map(|(number, _, kind, path)| {
-                    format!("{:>6}  {kind} {path}", number + 1).trim_end().to_owned()
+                .flat_map(|(number, _, kind, path)| {
+                    let line = format!("{:>6}  {kind} {path}", number + 1).trim_end().to_owned();
+                    let committed = shown.committed.is_some_and(|commit| commit.ops == number + 1);
+                    let commit = committed.then(|| format!("{:>6}  (the journal is committed)", ""));
+                    std::iter::once(line).chain(commit)
                 })
                 .collect(),
         }))

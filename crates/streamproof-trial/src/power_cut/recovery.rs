@@ -76,7 +76,7 @@ impl Recovery {
         parent: &CrashState,
         again: Again<'_>,
     ) -> Result<Recovery, CutError> {
-        let tree = state(&recorded.log, parent.cut, rules);
+        let tree = parent.tree(&recorded.log, rules);
         let from = Log::from_tree(&tree, &recorded.log);
         let recording = Recording::mount(again.place, from, &MountOptions::default())?;
         let mut server = builder.clone().store_dir(recording.mountpoint()).prepare()?;
@@ -114,6 +114,7 @@ impl Recovery {
             first: FirstCut {
                 ops: parent.cut.ops,
                 cut_us: recorded.us(parent.cut.at_ns),
+                committed: parent.committed.map(|commit| commit.ops),
                 began_us: offset_us.max(0) as u64,
             },
             rules: again.rules,
@@ -303,7 +304,7 @@ mod tests {
             back_us: Some(120),
             continued,
             cut_us: 50,
-            first: FirstCut { ops: 1, cut_us: 50, began_us: 0 },
+            first: FirstCut { ops: 1, cut_us: 50, committed: None, began_us: 0 },
             rules: Rules::default(),
             offset_us: 5,
         };

@@ -42,7 +42,7 @@ const BURST: u32 = 240;
 
 /// A search of many rounds tries the states of a recording for so long, in no order, and then records anew: what was not found in the
 /// first thousand of them is rather in another recording than in the second thousand.
-const ONE_RECORDING: Duration = Duration::from_secs(12);
+const ONE_RECORDING: Duration = Duration::from_secs(3);
 
 /// What the rounds need.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! The search: from a recording to its crash states, each tried once by a server, several at a time; and from some of them to
 //! the crashes that may come while the server recovers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -9,7 +9,9 @@ use std::time::Instant;
 use streamproof_checker::{Context, Invariant, Verdict};
 use streamproof_crashfs::log::{Entry, Op};
 use streamproof_crashfs::seed::Random;
-use streamproof_crashfs::{Budget, CrashState, Cut, Log, Places, Rules, cuts, explore, states};
+use streamproof_crashfs::{
+    Budget, CrashState, Cut, Log, Places, Rules, StateId, cuts, early_commits, explore, states,
+};
 use streamproof_model::op::Record;
 use streamproof_server::scratch::Builder;
 
@@ -104,7 +106,8 @@ pub(crate) fn hunt(
     let Hunt { recorded, rules, .. } = hunt;
     let chosen = hunt.chosen();
     let states = hunt.states_of(&chosen);
-    let mut catch = Catch { looked_at: chosen.len(), ..Catch::default() };
+    let early = states.iter().filter(|state| state.committed.is_some()).count();
+    let mut catch = Catch { looked_at: chosen.len() + early, ..Catch::default() };
     let published_ns = recorded.published_ns();
     let span_ns = recorded.span_ns() as f64;
     let mut first = hunt.searched(1, states.len());
@@ -117,6 +120,7 @@ pub(crate) fn hunt(
                 let lossy = is_lossy(&verdict);
                 searched.lossy += usize::from(lossy);
                 searched.others += usize::from(!lossy && !verdict.findings.is_empty());
+                searched.committed += usize::from(line.committed.is_some());
                 if line.depth == 1 {
                     searched.tried_ns += line.lasted_ns;
                     searched.lossy_ns += if lossy { line.lasted_ns } else { 0 };
@@ -148,11 +152,12 @@ pub(crate) fn hunt(
                 lost: line.lost,
                 oldest_lost_us: line.lost_age_us.map(|(_, oldest)| oldest),
                 share: line.lasted_ns as f64 / span_ns,
-                note: findings
-                    .iter()
-                    .min_by_key(|finding| words::order(finding))
-                    .map(words::sentence)
-                    .unwrap_or_default(),
+                note: line
+                    .commit_words()
+                    .into_iter()
+                    .chain(findings.iter().min_by_key(|finding| words::order(finding)).map(words::sentence))
+                    .collect::<Vec<_>>()
+                    .join("; "),
             });
         }
         if keep(tried, &mut first, &mut catch)? {
@@ -193,6 +198,10 @@ impl Hunt<'_> {
     fn states_of(&self, chosen: &[Cut]) -> Vec<CrashState> {
         let recorded = self.recorded;
         let mut states = states(&recorded.log, chosen, self.rules);
+        let known: HashSet<StateId> = states.iter().map(|state| state.id).collect();
+        let mut early = early_commits(&recorded.log, chosen, self.rules);
+        early.retain(|state| !known.contains(&state.id));
+        states.append(&mut early);
         states.retain(|state| recorded.is_judged(state.cut));
         in_turn(states, &recorded.log, recorded.seed)
     }
@@ -246,6 +255,7 @@ impl Hunt<'_> {
                 profile: rules.profile.name().to_owned(),
                 depth: if recovery.is_some() { 2 } else { 1 },
                 ops: state.cut.ops,
+                committed: state.committed.map(|commit| commit.ops),
                 cut_us,
                 first: recovery.map(|recovery| recovery.first),
                 lasted_ns: state.lasted_ns,
@@ -287,7 +297,7 @@ fn in_turn(states: Vec<CrashState>, log: &Log, seed: u64) -> Vec<CrashState> {
     let mut kinds: BTreeMap<String, Vec<CrashState>> = BTreeMap::new();
     let mut others = Vec::new();
     for state in states {
-        match turn(log, state.cut) {
+        match turn(log, &state) {
             Some(kind) => kinds.entry(kind).or_default().push(state),
             None => others.push(state),
         }
@@ -315,22 +325,15 @@ fn in_turn(states: Vec<CrashState>, log: &Log, seed: u64) -> Vec<CrashState> {
     }
 }
 
-/// What is done before and after a cut, if one of it changes what a folder holds or makes a file shorter.
-fn turn(log: &Log, cut: Cut) -> Option<String> {
+/// What is done before and after a cut, if one of it changes what a folder holds or makes a file shorter; or before a commit.
+fn turn(log: &Log, state: &CrashState) -> Option<String> {
     let entries = log.entries();
-    let around = [cut.ops.checked_sub(1).and_then(|before| entries.get(before)), entries.get(cut.ops)];
-    let is_turn = around.into_iter().flatten().any(|entry| {
-        matches!(
-            entry.op,
-            Op::Rename { .. }
-                | Op::Unlink { .. }
-                | Op::Rmdir { .. }
-                | Op::Mkdir { .. }
-                | Op::Create { .. }
-                | Op::Link { .. }
-                | Op::Truncate { .. }
-        )
-    });
+    let before = |cut: Cut| cut.ops.checked_sub(1).and_then(|before| entries.get(before));
+    if let Some(commit) = state.committed {
+        return before(commit).map(|entry| format!("commit after {}", kind(&entry.op)));
+    }
+    let around = [before(state.cut), entries.get(state.cut.ops)];
+    let is_turn = around.into_iter().flatten().any(|entry| entry.op.turns());
     let words = |entry: Option<&Entry>| entry.map_or(String::new(), |entry| kind(&entry.op));
     is_turn.then(|| around.map(words).join(" | "))
 }
@@ -374,7 +377,7 @@ mod tests {
         text.push_str("truncate a 3\nfsync a\n");
         let log = parse(&text).unwrap();
         let found = states(&log, &cuts(&log, &[], 1, Budget::new(1_000)), Rules::default());
-        let is_turn = |state: &CrashState| turn(&log, state.cut).is_some();
+        let is_turn = |state: &CrashState| turn(&log, state).is_some();
         let turns = found.iter().filter(|state| is_turn(state)).count();
         assert!(turns > 40 && found.len() - turns > 40, "{turns} of {}", found.len());
         for seed in 0..20 {
@@ -386,9 +389,17 @@ mod tests {
             // There is one of these among a hundred turns.
             let rare = order
                 .iter()
-                .position(|state| turn(&log, state.cut).is_some_and(|kind| kind.contains("rename e")));
+                .position(|state| turn(&log, state).is_some_and(|kind| kind.contains("rename e")));
             assert!(rare.is_some_and(|at| at < 24), "{rare:?} with seed {seed}");
         }
+        // Those that only a commit of the journal leads to have their turns with the others.
+        let chosen = cuts(&log, &[], 1, Budget::new(1_000));
+        let early = early_commits(&log, &chosen, Rules::default());
+        let order = in_turn([found.clone(), early.clone()].concat(), &log, 1);
+        assert_eq!(order.len(), found.len() + early.len());
+        let first =
+            |kind: &str| order.iter().position(|state| turn(&log, state).is_some_and(|of| of == kind));
+        assert!(first("commit after create tmp").is_some_and(|at| at < 24), "{order:?}");
         let of = |seed| -> Vec<usize> {
             in_turn(found.clone(), &log, seed).iter().map(|state| state.cut.ops).collect()
         };

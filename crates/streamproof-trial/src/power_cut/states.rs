@@ -156,6 +156,7 @@ mod tests {
             profile: "ext4".to_owned(),
             depth: 1 + u32::from(first.is_some()),
             ops: 31,
+            committed: None,
             cut_us: 2_250_000,
             first,
             lasted_ns: 1,
@@ -173,7 +174,7 @@ mod tests {
         let mut states = StatesFile::create(&at("states")).unwrap();
         for (records, first) in [
             (&once, None),
-            (&twice, Some(FirstCut { ops: 512, cut_us: 1_500_000, began_us: 2_000_000 })),
+            (&twice, Some(FirstCut { ops: 512, cut_us: 1_500_000, committed: None, began_us: 2_000_000 })),
             (&once, None),
         ] {
             states.add(line(first), records, &judge(&told, records.clone(), &context)).unwrap();
@@ -191,8 +192,19 @@ mod tests {
             })
             .collect();
         assert_eq!(said, [false, true, false], "{verdicts:?}");
+        // A commit that nothing in the recording asked for is told, before one cut and before two.
+        let commit = "the file system's journal was committed after operation 30 of the recording, by the clock or for another program's sync";
+        for of in [None, Some(FirstCut { ops: 512, cut_us: 1, committed: Some(30), began_us: 1 })] {
+            let mut verdict = judge(&told, once.clone(), &context);
+            let committed = of.is_none().then_some(30);
+            StateLine { committed, ..line(of) }.name_cuts(&mut verdict);
+            assert!(!verdict.findings.is_empty());
+            for finding in &verdict.findings {
+                assert!(finding.examples.iter().all(|example| example.text.contains(commit)), "{finding:?}");
+            }
+        }
         // One without an example has one, that both are said.
-        line(Some(FirstCut { ops: 1, cut_us: 1, began_us: 1 })).name_cuts(&mut first);
+        line(Some(FirstCut { ops: 1, cut_us: 1, committed: None, began_us: 1 })).name_cuts(&mut first);
         assert!(first.findings.iter().all(|finding| finding.examples.len() == 1));
     }
 }

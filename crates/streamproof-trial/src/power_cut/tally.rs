@@ -36,6 +36,9 @@ pub struct Searched {
     /// Of the others, those in which something else was found.
     #[serde(default)]
     pub others: usize,
+    /// Of those that were tried, the ones in which the journal was committed by no word of the recording.
+    #[serde(default)]
+    pub committed: usize,
     /// For how long of the recording a crash leads to one of the tried states, in ns, all recordings together; 0 at depth 2.
     #[serde(default)]
     pub tried_ns: u64,
@@ -58,6 +61,7 @@ impl Searched {
         self.tested += other.tested;
         self.lossy += other.lossy;
         self.others += other.others;
+        self.committed += other.committed;
         self.tried_ns += other.tried_ns;
         self.lossy_ns += other.lossy_ns;
         self.share();
@@ -93,10 +97,14 @@ impl Searched {
             ),
         };
         let (tested, found, profile) = (self.tested, self.found, &self.profile);
+        let tried = match self.committed {
+            0 => "tried".to_owned(),
+            committed => format!("tried ({committed} of them with the journal committed just before)"),
+        };
         match (self.depth, self.judged) {
             (1, true) => {
                 format!(
-                    "power-cut rests on a model of {profile}: {tested} of {found} crash states tried, {lost}"
+                    "power-cut rests on a model of {profile}: {tested} of {found} crash states {tried}, {lost}"
                 )
             }
             (1, false) => {
@@ -195,6 +203,9 @@ pub struct StateLine {
     pub depth: u32,
     /// After how many operations of the file system the power went; of the recovery, where `depth` is 2.
     pub ops: usize,
+    /// After how many the journal was committed, not by any of them: by the clock, or for a sync of another program's.
+    #[serde(default)]
+    pub committed: Option<usize>,
     /// When, in µs of the history.
     pub cut_us: u64,
     /// The cut before it, where `depth` is 2.
@@ -221,22 +232,38 @@ pub struct FirstCut {
     pub ops: usize,
     /// When, in µs of the history.
     pub cut_us: u64,
+    /// After how many operations the journal was committed, if by none of them.
+    #[serde(default)]
+    pub committed: Option<usize>,
     /// When the recording of the recovery began, in µs of the history: some time after the cut, in which other states were tried.
     #[serde(default)]
     pub began_us: u64,
 }
 
 impl StateLine {
-    /// Whoever reads a finding of a state that was cut twice must know both cuts: they are said with each of its examples.
+    /// That the journal was committed for nothing the server did, where it was.
+    pub(crate) fn commit_words(&self) -> Option<String> {
+        self.committed.map(commit_words)
+    }
+
+    /// Whoever reads a finding of a state that was cut twice, or before which the journal was committed by itself, must know of it: it
+    /// is said with each of its examples.
     pub(crate) fn name_cuts(&self, verdict: &mut Verdict) {
-        let Some(first) = self.first else { return };
-        let at = first.cut_us as f64 / 1e6;
-        let later = self.cut_us.saturating_sub(first.began_us.max(first.cut_us)) as f64 / 1e6;
-        let words = format!(
-            "the power went after operation {} of the recording, at {at:.3} s, and again after operation {} of the \
-             recovery, {later:.3} s after its beginning",
-            first.ops, self.ops
-        );
+        let words = match (self.first, self.commit_words()) {
+            (None, None) => return,
+            (None, Some(commit)) => commit,
+            (Some(first), _) => {
+                let at = first.cut_us as f64 / 1e6;
+                let later = self.cut_us.saturating_sub(first.began_us.max(first.cut_us)) as f64 / 1e6;
+                let commit =
+                    first.committed.map_or(String::new(), |after| format!("{}; ", commit_words(after)));
+                format!(
+                    "{commit}the power went after operation {} of the recording, at {at:.3} s, and again after operation {} of the \
+                     recovery, {later:.3} s after its beginning",
+                    first.ops, self.ops
+                )
+            }
+        };
         for finding in &mut verdict.findings {
             if finding.examples.is_empty() {
                 finding.examples.push(Example { at: self.cut_us, ..Example::default() });
@@ -247,6 +274,12 @@ impl StateLine {
             }
         }
     }
+}
+
+fn commit_words(after: usize) -> String {
+    format!(
+        "the file system's journal was committed after operation {after} of the recording, by the clock or for another program's sync"
+    )
 }
 
 #[cfg(test)]
@@ -263,6 +296,7 @@ mod tests {
             tested: 30,
             lossy,
             others: if profile == "strict" { 3 } else { 0 },
+            committed: if profile == "ext4" && depth == 1 { 4 } else { 0 },
             tried_ns: 4_000 + lossy as u64 * 1_000,
             lossy_ns: lossy as u64 * 100,
             lossy_share: 0.0,
@@ -282,7 +316,7 @@ mod tests {
             tally.words(),
             [
                 // 3 of 4 + 34 µs: what was tried longer weighs more.
-                "power-cut rests on a model of ext4: 60 of 80 crash states tried, something acknowledged is missing in 30 of them (7.9 % of the time that they stand for)",
+                "power-cut rests on a model of ext4: 60 of 80 crash states tried (8 of them with the journal committed just before), something acknowledged is missing in 30 of them (7.9 % of the time that they stand for)",
                 "a second crash while the server recovered, by ext4: 2 recoveries recorded, 30 further states tried, nothing was found in any of them",
                 "for information, by strict: 30 of 40 crash states tried, something acknowledged is missing in 6 of them (6.0 % of the time that they stand for), and something else was found in 3",
                 "a second crash while the server recovered, by path: 1 recovery recorded, each of the cuts that were chosen leads to the state that it began with",

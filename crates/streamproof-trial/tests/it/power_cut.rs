@@ -72,6 +72,8 @@ fn with_sync_always_no_crash_state_of_ext4_loses_anything_and_the_controls_bite(
     let tally = &outcome.record.power_cuts;
     let of = |profile: &str| tally.profiles.iter().find(|of| of.profile == profile && of.depth == 1).unwrap();
     assert!(of("ext4").judged && of("ext4").tested > 10, "{tally:?}");
+    // What another program's sync makes durable is among them; elsewhere there is no journal.
+    assert!(of("ext4").committed > 0 && of("strict").committed == 0, "{tally:?}");
     assert!(!of("strict").judged && of("strict").lossy > 0, "{tally:?}");
     for profile in others {
         let of = of(profile.name());
