@@ -185,7 +185,7 @@ impl Report {
                 };
                 let sentence = match (verdict, findings.first()) {
                     (Cell::Pass, _) => words::no_loss(cell.bites, cell.tries),
-                    (Cell::Inconclusive, _) => format!("it did not bite: {}", cell.bite),
+                    (Cell::Inconclusive, _) => words::no_try(&cell.bite),
                     (Cell::NotProven, _) => cell.bite.clone(),
                     (_, Some(worst)) => words::sentence_in_stream(worst),
                     (_, None) => cell.bite.clone(),

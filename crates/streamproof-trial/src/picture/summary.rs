@@ -18,7 +18,7 @@ pub fn summary(proof: &Proof, folder: &str) -> String {
     for cell in &verdict.faults {
         let why = match cell.verdict {
             Cell::Pass => words::no_loss(cell.bites, cell.tries),
-            Cell::Inconclusive | Cell::NotProven => format!("it did not bite: {}", cell.shown()),
+            Cell::Inconclusive | Cell::NotProven => words::no_try(cell.shown()),
             _ => worst(verdict, cell),
         };
         line(&mut text, &format!("{:<13} {} under {}: {why}", cell.verdict.name(), cell.target, cell.fault));

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use streamproof_crashfs::fuse::{MountOptions, Recording};
-use streamproof_crashfs::{Budget, CrashState, Cut, Log, Rules, cuts, state, states};
+use streamproof_crashfs::{Budget, CrashState, Cut, Log, Rules, cuts, state};
 use streamproof_model::op::{Event, Evidence, FaultKind, Op, Ops, Outcome, Record, Why};
 use streamproof_model::version::Version;
 use streamproof_server::Scratch;
@@ -14,7 +14,7 @@ use streamproof_server::poll;
 use streamproof_server::scratch::Builder;
 
 use super::recorded::{Recorded, signed_us};
-use super::search::Again;
+use super::search::{Again, with_early_commits};
 use super::tally::FirstCut;
 use super::visit::Strike;
 use super::{CutError, FIRST};
@@ -121,10 +121,9 @@ impl Recovery {
             offset_us,
         };
         let chosen = cuts(&recovery.log, &recovery.acks_ns(), recorded.seed, Budget::new(CUTS));
-        recovery.states = states(&recovery.log, &chosen, again.rules);
         let unchanged = state(&recovery.log, Cut::default(), again.rules).id();
         // The one that it began with was tried; not against what was acknowledged since.
-        let mut states = std::mem::take(&mut recovery.states);
+        let mut states = with_early_commits(&recovery.log, &chosen, again.rules);
         states.retain(|state| state.id != unchanged || recovery.is_after(state));
         recovery.states = states;
         Ok(recovery)
@@ -268,6 +267,7 @@ fn quiet(recording: &Recording) {
 mod tests {
     use super::*;
     use streamproof_crashfs::notation::parse;
+    use streamproof_crashfs::states;
     use streamproof_model::op::{Call, StreamId, SubjectId};
 
     #[test]

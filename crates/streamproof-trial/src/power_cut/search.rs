@@ -197,11 +197,7 @@ impl Hunt<'_> {
 
     fn states_of(&self, chosen: &[Cut]) -> Vec<CrashState> {
         let recorded = self.recorded;
-        let mut states = states(&recorded.log, chosen, self.rules);
-        let known: HashSet<StateId> = states.iter().map(|state| state.id).collect();
-        let mut early = early_commits(&recorded.log, chosen, self.rules);
-        early.retain(|state| !known.contains(&state.id));
-        states.append(&mut early);
+        let mut states = with_early_commits(&recorded.log, chosen, self.rules);
         states.retain(|state| recorded.is_judged(state.cut));
         in_turn(states, &recorded.log, recorded.seed)
     }
@@ -249,7 +245,7 @@ impl Hunt<'_> {
                 None => records,
             };
             let mut verdict = judge(&recorded.past, records.clone(), context);
-            let lost = verdict.findings.iter().filter(|finding| finding.invariant == Invariant::M1);
+            let lost = verdict.findings.iter().filter(|finding| is_loss(finding.invariant, &finding.class));
             let cut_us = recovery.map_or(strike.cut_us, |recovery| recovery.us(state.cut.at_ns));
             let line = StateLine {
                 profile: rules.profile.name().to_owned(),
@@ -273,9 +269,22 @@ impl Hunt<'_> {
     }
 }
 
+/// The states that cuts lead to, and those that they lead to where the journal was committed just before.
+pub(super) fn with_early_commits(log: &Log, cuts: &[Cut], rules: Rules) -> Vec<CrashState> {
+    let mut states = states(log, cuts, rules);
+    let known: HashSet<StateId> = states.iter().map(|state| state.id).collect();
+    states.extend(early_commits(log, cuts, rules).into_iter().filter(|early| !known.contains(&early.id)));
+    states
+}
+
 /// How many of these times lie before the cut: what was answered in its very microsecond is not missed, and does not count here.
 fn before(times_ns: &[u64], cut_ns: u64) -> u64 {
     times_ns.partition_point(|at| *at < cut_ns) as u64
+}
+
+/// Whether acknowledged messages are missing: one whose body is another's is there (also M1), and not as it was sent.
+fn is_loss(invariant: Invariant, class: &str) -> bool {
+    invariant == Invariant::M1 && class.starts_with("lost")
 }
 
 /// Whether something that was acknowledged is missing, promised or not: messages, acks, configuration, or all of it. What is back,
@@ -362,6 +371,13 @@ fn shuffle<T>(items: &mut [T], random: &mut Random) {
 mod tests {
     use super::*;
     use streamproof_crashfs::notation::parse;
+
+    #[test]
+    fn a_message_that_is_there_and_altered_is_not_lost() {
+        let found =
+            [(Invariant::M1, "lost tail"), (Invariant::M1, "altered body"), (Invariant::M2, "lost all")];
+        assert_eq!(found.map(|(invariant, class)| is_loss(invariant, class)), [true, false, false]);
+    }
 
     #[test]
     fn what_was_answered_at_the_very_cut_is_not_before_it() {

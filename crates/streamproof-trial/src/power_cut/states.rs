@@ -196,11 +196,13 @@ mod tests {
         let commit = "the file system's journal was committed after operation 30 of the recording, by the clock or for another program's sync";
         for of in [None, Some(FirstCut { ops: 512, cut_us: 1, committed: Some(30), began_us: 1 })] {
             let mut verdict = judge(&told, once.clone(), &context);
-            let committed = of.is_none().then_some(30);
+            let committed = Some(of.map_or(30, |_| 29));
             StateLine { committed, ..line(of) }.name_cuts(&mut verdict);
             assert!(!verdict.findings.is_empty());
             for finding in &verdict.findings {
                 assert!(finding.examples.iter().all(|example| example.text.contains(commit)), "{finding:?}");
+                let again = "was committed after operation 29 of the recovery";
+                assert!(finding.examples.iter().all(|example| example.text.contains(again) == of.is_some()));
             }
         }
         // One without an example has one, that both are said.

@@ -174,6 +174,12 @@ pub fn no_loss(bites: u64, tries: u64) -> String {
     format!("no loss found in {}{spared}", count(bites, "try"))
 }
 
+/// What an inconclusive cell says: the fault did not bite, or what it left was not read back whole; `shown` says which.
+#[must_use]
+pub fn no_try(shown: &str) -> String {
+    format!("no try counts: {shown}")
+}
+
 /// One violation in a line: which message, and what was seen.
 #[must_use]
 pub fn example(example: &Example) -> String {

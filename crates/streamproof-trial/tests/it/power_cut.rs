@@ -82,6 +82,7 @@ fn with_sync_always_no_crash_state_of_ext4_loses_anything_and_the_controls_bite(
     // Crashes that follow a crash have states of their own, and what was acknowledged in between must be there.
     let second = tally.profiles.iter().find(|of| of.depth == 2).unwrap();
     assert!(second.judged && second.recoveries > 0 && second.found > 5 && second.tested > 5, "{tally:?}");
+    assert!(second.committed > 0, "{tally:?}");
     // Nothing is left mounted, and nothing of it rests on memory.
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
     assert!(!mounts.contains(dir.path().to_str().unwrap()), "{mounts}");

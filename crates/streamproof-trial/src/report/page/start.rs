@@ -115,10 +115,15 @@ fn cell(line: &Line<'_>, report: &Report) -> Markup {
         .find(|cell| cell.target == line.target && Some(cell.fault.as_str()) == line.fault);
     let short = match (line.verdict, line.findings.first()) {
         (Cell::Fail | Cell::Unprotected | Cell::Accepted, Some(finding)) => words::short(finding),
-        (Cell::Inconclusive, _) => "did not bite".to_owned(),
+        (Cell::Inconclusive, _) => "no try counts".to_owned(),
         _ => seen.map_or(String::new(), |cell| words::count(cell.bites, "try")),
     };
-    let told = seen.map_or(line.sentence.clone(), |cell| format!("{}. It bit {}", line.sentence, cell.bite));
+    let told = match seen {
+        Some(cell) if line.verdict != Cell::Inconclusive => {
+            format!("{}. It bit {}", line.sentence, cell.bite)
+        }
+        _ => line.sentence.clone(),
+    };
     let inside = html! { b { (line.verdict.name()) } span { (short) } };
     html! {
         td class=(line.verdict.name()) title=(told) {
