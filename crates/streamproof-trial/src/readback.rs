@@ -7,7 +7,7 @@ use streamproof_model::op::{Event, Headers, Phase, Seen, Stored, StreamSnapshot}
 
 use crate::site::{CALL_LIMIT, Halt, Site};
 use crate::snapshot::time_ns;
-use crate::wire::{Incoming, header};
+use crate::wire::{Incoming, Wire, header};
 
 /// Messages asked for in one batched direct get.
 const BATCH: u64 = 1000;
@@ -141,7 +141,13 @@ impl Site<'_> {
         let mut messages = Vec::with_capacity(info.messages as usize);
         let mut left = created.as_ref().map_or(0, |info| info["num_pending"].as_u64().unwrap_or(0).max(1));
         while left > 0 && created.is_ok() {
-            let Some(message) = self.receive_read(Instant::now() + CALL_LIMIT)? else { break };
+            // What has arrived already is taken without a look at the clock.
+            let arrived = self.wire.as_mut().map_or(Ok(None), Wire::buffered);
+            let message = match arrived.map_err(|error| self.gone(&error))? {
+                Some(message) => Some(message),
+                None => self.receive_read(Instant::now() + CALL_LIMIT)?,
+            };
+            let Some(message) = message else { break };
             if message.sid != sid {
                 self.answer(&message);
                 continue;
@@ -272,10 +278,11 @@ impl Site<'_> {
 
 /// Sequence, time in ns since 1970, and what is yet to come, from an ack subject (ADR-15; `consume.rs` has its form).
 fn place(reply: &str) -> Option<(u64, i64, u64)> {
-    let tokens: Vec<&str> = reply.split('.').collect();
-    let skip = if tokens.len() >= 11 { 2 } else { 0 };
-    let token = |index: usize| tokens.get(index + skip).copied();
-    Some((token(5)?.parse().ok()?, token(7)?.parse().ok()?, token(8)?.parse().ok()?))
+    let skip = if reply.bytes().filter(|byte| *byte == b'.').count() >= 10 { 2 } else { 0 };
+    let mut tokens = reply.split('.').skip(5 + skip);
+    let sequence = tokens.next()?.parse().ok()?;
+    let ts_ns = tokens.nth(1)?.parse().ok()?;
+    Some((sequence, ts_ns, tokens.next()?.parse().ok()?))
 }
 
 /// Standard base64, as Go's JSON writes bytes.

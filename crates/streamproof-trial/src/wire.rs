@@ -398,9 +398,7 @@ impl Wire {
     /// The next whole control line, without its end.
     fn line(&mut self) -> Result<Option<String>, WireError> {
         let rest = &self.buffer[self.consumed..];
-        let Some(end) = rest.windows(2).position(|pair| pair == b"\r\n") else {
-            return Ok(None);
-        };
+        let Some(end) = memchr::memmem::find(rest, b"\r\n") else { return Ok(None) };
         let line = std::str::from_utf8(&rest[..end])
             .map_err(|error| WireError::Protocol(error.to_string()))?
             .to_owned();
@@ -417,16 +415,22 @@ impl Wire {
             let with_headers = verb == "HMSG";
             match verb {
                 "MSG" | "HMSG" => {
-                    let parts: Vec<&str> = rest.split_ascii_whitespace().collect();
-                    let sizes = if with_headers { 2 } else { 1 };
+                    // Subject, subscription, reply where there is one, size of the headers where there are some, size.
+                    let mut parts = [""; 5];
+                    let mut count = 0;
                     let bad = || WireError::Protocol(line.clone());
-                    if parts.len() < 2 + sizes {
+                    for part in rest.split_ascii_whitespace() {
+                        *parts.get_mut(count).ok_or_else(bad)? = part;
+                        count += 1;
+                    }
+                    let sizes = if with_headers { 2 } else { 1 };
+                    if count < 2 + sizes {
                         return Err(bad());
                     }
-                    let total: usize = parts[parts.len() - 1].parse().map_err(|_| bad())?;
+                    let total: usize = parts[count - 1].parse().map_err(|_| bad())?;
                     let head: usize =
-                        if with_headers { parts[parts.len() - 2].parse().map_err(|_| bad())? } else { 0 };
-                    if head > total {
+                        if with_headers { parts[count - 2].parse().map_err(|_| bad())? } else { 0 };
+                    if head > total || count > 3 + sizes {
                         return Err(bad());
                     }
                     let start = self.consumed;
@@ -438,7 +442,7 @@ impl Wire {
                     let message = Incoming {
                         subject: parts[0].to_owned(),
                         sid: parts[1].parse().map_err(|_| bad())?,
-                        reply: (parts.len() > 2 + sizes).then(|| parts[2].to_owned()),
+                        reply: (count > 2 + sizes).then(|| parts[2].to_owned()),
                         headers: body[..head].to_vec(),
                         payload: body[head..].to_vec(),
                     };
