@@ -37,7 +37,7 @@ pub struct Defect {
 
 /// Rows that no finding matches alone: what tells them is that the change was going on, or was the last that was acknowledged, as
 /// the power went, which the search of crash states sees; it gives them their name.
-const NAMED_BY_SEARCH: &[&str] = &["stream-lost-at-update", "removal-undone"];
+const NAMED_BY_SEARCH: &[&str] = &["stream-lost-at-update", "consumer-lost-at-update", "removal-undone"];
 
 impl Defect {
     /// Whether a version of the server has it.

@@ -60,6 +60,13 @@ pub const TABLE: &[Row] = &[
         faults: &[FaultKind::PowerCut],
     },
     Row {
+        name: "consumer-lost-at-update",
+        bad: Version::new(2, 11, 10),
+        good: Version::new(2, 11, 11),
+        seen: "a consumer is gone, if the power goes while its configuration is changed",
+        faults: &[FaultKind::PowerCut],
+    },
+    Row {
         name: "purge-forgets",
         bad: Version::new(2, 12, 8),
         good: Version::new(2, 14, 0),

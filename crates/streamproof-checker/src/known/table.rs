@@ -360,6 +360,29 @@ nats stream ls            # no stream; its messages are gone with it"#,
         tried: "2.15.1: gone; by crash states also on 2.10.25, 2.12.1 and 2.14.6",
     },
     Defect {
+        name: "consumer-lost-at-update",
+        seen: "a consumer whose configuration is being changed as the power goes is gone, with `sync_interval: always` too",
+        shows: &[(Invariant::K1, "consumer missing")],
+        faults: &[FaultKind::PowerCut],
+        retention: None,
+        first_seq: false,
+        versions: &[
+            (Version::new(2, 10, 0), Some(Version::new(2, 11, 11))),
+            (Version::new(2, 12, 0), Some(Version::new(2, 12, 1))),
+        ],
+        issue: "mended by nats-server #7388; filestore.go:writeFileWithSync emptied meta.inf and then wrote it, and jetstream.go \
+                leaves a consumer out whose meta.inf is empty",
+        reproduction: r#"
+nats stream add A --subjects 'a.*' --defaults
+nats consumer add A R --pull --ack explicit --defaults
+file=$STORE/jetstream/'$G'/streams/A/obs/R/meta.inf     # kill -9 at the next write to it, or to what takes its place:
+strace -f -p $PID -P "$file" -P "$file.tmp" -e trace=write -e inject=write:signal=KILL &
+nats consumer edit A R --description x -f
+start
+nats consumer ls A            # no consumer"#,
+        tried: "2.10.25, 2.11.10: gone; 2.11.11, 2.12.1, 2.15.1: there",
+    },
+    Defect {
         name: "removal-undone",
         seen: "messages that were purged or deleted last of all are back, if the power goes before the next message is acknowledged, \
                with `sync_interval: always` too",

@@ -4,14 +4,17 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 use streamproof_checker::{
-    Blame, Cell, Checker, Context, Counts, FaultVerdict, Finding, Invariant, Overall, Verdict,
+    Blame, Cell, Checker, Context, Counts, FaultVerdict, Finding, Invariant, Overall, Verdict, Version, known,
 };
-use streamproof_model::op::{Call, Event, FaultKind, NEVER, Op, Ops, Record, StreamId};
+use streamproof_model::op::{Call, ConsumerId, Event, FaultKind, NEVER, Op, Ops, Record, StreamId};
 
 use super::past::Past;
 
 /// The name of the defect by which a stream is gone when the power goes while it is changed (`known.rs`).
 const STREAM_LOST: &str = "stream-lost-at-update";
+
+/// The name of the defect by which a consumer is gone when the power goes while it is changed.
+const CONSUMER_LOST: &str = "consumer-lost-at-update";
 
 /// The name of the defect by which an acknowledged purge or deletion is undone as the power goes.
 const REMOVAL_UNDONE: &str = "removal-undone";
@@ -163,8 +166,11 @@ struct Changing {
     /// Streams in memory.
     memory: HashSet<StreamId>,
     streams: HashMap<StreamId, String>,
+    consumers: HashMap<ConsumerId, (StreamId, String)>,
     /// Streams that were being changed, by name.
     names: Vec<String>,
+    /// Consumers that were being changed, as findings name them.
+    changed_consumers: Vec<String>,
     /// Streams of which the last that was acknowledged is a purge or a deletion: no message with its sync came after it.
     removed: HashSet<StreamId>,
 }
@@ -174,6 +180,9 @@ impl Changing {
         match op {
             Op::Event { event: Event::DeclareStream { id, name }, .. } => {
                 self.streams.insert(*id, name.clone());
+            }
+            Op::Event { event: Event::DeclareConsumer { id, stream, name }, .. } => {
+                self.consumers.insert(*id, (*stream, name.clone()));
             }
             Op::Event { event: Event::Config { stream, consumer: None, json, .. }, .. } => {
                 let config: Value = serde_json::from_str(json).unwrap_or_default();
@@ -201,6 +210,13 @@ impl Changing {
             Op::Call { call: Call::UpdateStream { stream, .. }, done: NEVER, .. } => {
                 self.names.extend(self.streams.get(stream).cloned());
             }
+            Op::Call { call: Call::UpdateConsumer { consumer, .. }, done: NEVER, .. } => {
+                if let Some((stream, name)) = self.consumers.get(consumer)
+                    && let Some(stream) = self.streams.get(stream)
+                {
+                    self.changed_consumers.push(format!("{stream} > {name}"));
+                }
+            }
             _ => {}
         }
     }
@@ -213,6 +229,10 @@ impl Changing {
     /// brought back, and a consumer has been past, and to what is back though it was removed last of all.
     fn name(&self, verdict: &mut Verdict, context: &Context) {
         let is_accepted = |name: &str| context.accept.iter().any(|accept| accept.name == name);
+        let give = |finding: &mut Finding, name: &str| {
+            finding.known = Some(name.to_owned());
+            finding.verdict = if is_accepted(name) { Cell::Accepted } else { finding.verdict };
+        };
         for stream in self.limited.iter().filter_map(|id| self.streams.get(id)) {
             let behind = |finding: &&mut Finding| {
                 finding.blame == Blame::Server
@@ -221,8 +241,7 @@ impl Changing {
                     && finding.is_of(stream)
             };
             for finding in verdict.findings.iter_mut().filter(behind) {
-                finding.known = Some(EVICTED_RETURNS.to_owned());
-                finding.verdict = if is_accepted(EVICTED_RETURNS) { Cell::Accepted } else { finding.verdict };
+                give(finding, EVICTED_RETURNS);
             }
         }
         for stream in self.removed.iter().filter_map(|id| self.streams.get(id)) {
@@ -233,8 +252,20 @@ impl Changing {
                     && finding.target == *stream
             };
             for finding in verdict.findings.iter_mut().filter(back) {
-                finding.known = Some(REMOVAL_UNDONE.to_owned());
-                finding.verdict = if is_accepted(REMOVAL_UNDONE) { Cell::Accepted } else { finding.verdict };
+                give(finding, REMOVAL_UNDONE);
+            }
+        }
+        let server = Version::parse(&verdict.server);
+        let is_in = |name: &str| known::TABLE.iter().any(|row| row.name == name && row.is_in(server));
+        for target in self.changed_consumers.iter().filter(|_| is_in(CONSUMER_LOST)) {
+            let missing = |finding: &&mut Finding| {
+                finding.blame == Blame::Server
+                    && finding.invariant == Invariant::K1
+                    && finding.class == "consumer missing"
+                    && finding.target == *target
+            };
+            for finding in verdict.findings.iter_mut().filter(missing) {
+                give(finding, CONSUMER_LOST);
             }
         }
         for target in &self.names {
@@ -247,10 +278,8 @@ impl Changing {
             if !verdict.findings.iter().any(missing) {
                 continue;
             }
-            let accepted = is_accepted(STREAM_LOST);
             for finding in verdict.findings.iter_mut().filter(|finding| finding.is_of(target)) {
-                finding.known = Some(STREAM_LOST.to_owned());
-                finding.verdict = if accepted { Cell::Accepted } else { finding.verdict };
+                give(finding, STREAM_LOST);
             }
         }
     }
@@ -514,6 +543,58 @@ pub(super) mod tests {
             let other = judged(cut_us, true);
             assert_eq!((other.verdict, other.faults[0].verdict), (Overall::Fail, Cell::Fail), "at {cut_us}");
             assert!(other.findings.iter().all(|finding| finding.known.is_none()), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_consumer_that_is_lost_while_it_is_changed_has_a_name_in_the_versions_that_have_the_defect() {
+        let changing = |done| {
+            let mut changing = Changing::default();
+            let declared = [
+                Event::DeclareStream { id: StreamId(0), name: "S".to_owned() },
+                Event::DeclareConsumer { id: ConsumerId(0), stream: StreamId(0), name: "C".to_owned() },
+            ];
+            declared.into_iter().for_each(|event| changing.take(&Op::Event { at: 1, event }));
+            let call = Call::UpdateConsumer { consumer: ConsumerId(0), config: "{}".to_owned() };
+            let outcome = Outcome::Done { count: 0 };
+            changing.take(&Op::Call { id: 0, invoked: 2, done, call, outcome });
+            changing
+        };
+        let base = judged(15, false);
+        let gone = |class: &str, target: &str| {
+            let mut finding = base.findings[0].clone();
+            (finding.known, finding.verdict, finding.invariant) = (None, Cell::Fail, Invariant::K1);
+            (finding.class, finding.target) = (class.to_owned(), target.to_owned());
+            finding
+        };
+        for (server, done, named) in [
+            ("2.10.25", NEVER, true),
+            ("2.11.11", NEVER, false),
+            ("2.12.0", NEVER, true),
+            ("2.10.25", 9, false),
+        ] {
+            for accept in [false, true] {
+                let accepted = Accept { name: CONSUMER_LOST.to_owned(), reason: "it is known".to_owned() };
+                let context = Context {
+                    accept: accept.then_some(accepted).into_iter().collect(),
+                    ..Context::default()
+                };
+                let mut verdict = base.clone();
+                verdict.server = server.to_owned();
+                verdict.findings = vec![
+                    gone("consumer missing", "S > C"),
+                    gone("consumer missing", "S > D"),
+                    gone("stream missing", "S"),
+                ];
+                changing(done).name(&mut verdict, &context);
+                let known: Vec<Option<&str>> = verdict.findings.iter().map(|f| f.known.as_deref()).collect();
+                assert_eq!(known, [named.then_some(CONSUMER_LOST), None, None], "{server}");
+                let cell = if named && accept { Cell::Accepted } else { Cell::Fail };
+                assert_eq!(
+                    verdict.findings.iter().map(|f| f.verdict).collect::<Vec<_>>(),
+                    [cell, Cell::Fail, Cell::Fail]
+                );
+            }
         }
     }
 }
