@@ -3,7 +3,7 @@
 mod flight;
 mod publish;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -115,6 +115,9 @@ pub struct Site<'a> {
     pub(crate) listening: HashMap<u32, usize>,
     /// What they have delivered and no step has taken yet.
     pub(crate) arrived: HashMap<usize, VecDeque<crate::consume::Delivered>>,
+    /// Consumers that the server said are not there, when it was last asked: nothing more is asked of them. That they are missing is
+    /// found by what is listed; that they then do not answer is no finding of its own.
+    pub(crate) missing: BTreeSet<usize>,
 }
 
 /// So many sent messages are remembered for sending again.
@@ -173,6 +176,7 @@ impl<'a> Site<'a> {
             pins: HashMap::new(),
             listening: HashMap::new(),
             arrived: HashMap::new(),
+            missing: BTreeSet::new(),
         }
     }
 

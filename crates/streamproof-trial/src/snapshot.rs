@@ -12,6 +12,9 @@ use crate::wire::{Wire, WireError};
 /// `err_code` of a stream that is not there (nats-server errors.json, `JSStreamNotFoundErr`).
 const STREAM_NOT_FOUND: u64 = 10059;
 
+/// The same of a consumer (`JSConsumerNotFoundErr`).
+const CONSUMER_NOT_FOUND: u64 = 10014;
+
 /// Lists every stream and its consumers; records and returns it.
 ///
 /// # Errors
@@ -75,8 +78,17 @@ impl Site<'_> {
         for number in 0..self.target.consumers.len() {
             let consumer = self.target.consumers[number].name.clone();
             let info = match self.api(&format!("CONSUMER.INFO.{name}.{consumer}"), &Value::Null) {
-                Ok(info) => info,
-                Err(WireError::Api { .. } | WireError::Timeout { .. }) => continue,
+                Ok(info) => {
+                    self.missing.remove(&number);
+                    info
+                }
+                Err(WireError::Api { code, .. }) => {
+                    if code == CONSUMER_NOT_FOUND {
+                        self.missing.insert(number);
+                    }
+                    continue;
+                }
+                Err(WireError::Timeout { .. }) => continue,
                 Err(error) => return Err(error),
             };
             let id = self.consumers[number];
