@@ -116,7 +116,7 @@ impl CrashState {
         self.committed.and_then(|_| sweep.tree_after_commit()).unwrap_or_else(|| sweep.tree())
     }
 
-    /// It, by a pass of its own; for more than one, use [`crate::explore`].
+    /// It, by a pass of its own; for more than one, use [`crate::explore()`].
     #[must_use]
     pub fn tree(&self, log: &Log, rules: Rules) -> Tree {
         if self.committed.is_none() {
