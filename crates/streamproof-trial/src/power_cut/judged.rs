@@ -168,7 +168,7 @@ struct Changing {
     streams: HashMap<StreamId, String>,
     consumers: HashMap<ConsumerId, (StreamId, String)>,
     /// Streams that were being changed, by name.
-    names: Vec<String>,
+    changed_streams: Vec<String>,
     /// Consumers that were being changed, as findings name them.
     changed_consumers: Vec<String>,
     /// Streams of which the last that was acknowledged is a purge or a deletion: no message with its sync came after it.
@@ -208,7 +208,7 @@ impl Changing {
                 }
             }
             Op::Call { call: Call::UpdateStream { stream, .. }, done: NEVER, .. } => {
-                self.names.extend(self.streams.get(stream).cloned());
+                self.changed_streams.extend(self.streams.get(stream).cloned());
             }
             Op::Call { call: Call::UpdateConsumer { consumer, .. }, done: NEVER, .. } => {
                 if let Some((stream, name)) = self.consumers.get(consumer)
@@ -268,7 +268,7 @@ impl Changing {
                 give(finding, CONSUMER_LOST);
             }
         }
-        for target in &self.names {
+        for target in &self.changed_streams {
             // What was never promised is no defect, and nobody accepts it under the name of one.
             let missing = |finding: &Finding| {
                 finding.invariant == Invariant::K1

@@ -40,8 +40,9 @@ const CUTS: usize = 4_000;
 /// Messages of a large burst, shared by the streams of a group: what is written is read back from every state.
 const BURST: u32 = 240;
 
-/// A search of many rounds tries the states of a recording for so long, in no order, and then records anew: what was not found in the
-/// first thousand of them is rather in another recording than in the second thousand.
+/// A search of many rounds tries the states of a recording for so long, in no order, and then records anew, which takes some tenths
+/// of a second: what is rare (a purge of everything) is in one of ten recordings, and is seen there early, since each kind of turn
+/// has its turn (`search.rs`).
 const ONE_RECORDING: Duration = Duration::from_secs(3);
 
 /// What the rounds need.
